@@ -44,13 +44,14 @@ func CreateAuthority(kind Kind, cluster [16]byte) (*Authority, error) {
 		return nil, err
 	}
 	now := time.Now()
-	domain := Name{Kind: kind, Cluster: cluster}.URL()
-	domain.Path = ""
+	domain := domainOf(kind, cluster)
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "SealMQ " + string(kind) + " authority"},
 		URIs:      []*url.URL{domain},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(authorityLifetime),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		// Other software that trusts this authority should take no name of another trust domain from it either.
+		PermittedURIDomains: []string{domain.Host}, PermittedDNSDomainsCritical: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -100,18 +101,20 @@ func LoadAuthority(dir string, kind Kind) (*Authority, error) {
 		return nil, err
 	}
 	cert := certs[0]
-	public, ok := cert.PublicKey.(*ecdsa.PublicKey)
-	if !ok || !public.Equal(key.Public()) || !cert.IsCA || len(cert.URIs) != 1 {
-		return nil, fmt.Errorf("%s is not the certificate of the authority in %s", CertFile(dir, kind), KeyFile(dir, kind))
+	domain, err := authorityOf(cert)
+	if err != nil {
+		return nil, &FileError{CertFile(dir, kind), err.Error()}
 	}
-	// A name of the authority's trust domain parses; the authority's own is that domain without a path.
-	probe := *cert.URIs[0]
-	probe.Path = "/node/any"
-	name, err := ParseName(&probe)
-	if err != nil || name.Kind != kind {
-		return nil, fmt.Errorf("%s is not a %s authority", CertFile(dir, kind), kind)
+	if domain.Kind != kind {
+		return nil, &FileError{CertFile(dir, kind), fmt.Sprintf("is the %s authority, not the %s one", domain.Kind, kind)}
 	}
-	return &Authority{kind: kind, cluster: name.Cluster, cert: cert, key: key}, nil
+	if !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, &FileError{CertFile(dir, kind), "does not belong to the key in " + KeyFile(dir, kind)}
+	}
+	if time.Now().After(cert.NotAfter) {
+		return nil, &FileError{CertFile(dir, kind), "expired on " + cert.NotAfter.UTC().Format(time.RFC3339)}
+	}
+	return &Authority{kind: kind, cluster: domain.Cluster, cert: cert, key: key}, nil
 }
 
 // Kind returns which authority it is, Cluster of which cluster.
@@ -177,7 +180,9 @@ func (a *Authority) issue(role Role, id string, hosts []string, lifetime time.Du
 	return a.leaf(der, key)
 }
 
-func (a *Authority) sign(role Role, id string, hosts []string, lifetime time.Duration, key *ecdsa.PublicKey) ([]byte, error) {
+func (a *Authority) sign(
+	role Role, id string, hosts []string, lifetime time.Duration, key *ecdsa.PublicKey,
+) ([]byte, error) {
 	name := Name{Kind: a.kind, Cluster: a.cluster, Role: role, ID: id}
 	if err := name.check(); err != nil {
 		return nil, err
@@ -186,9 +191,13 @@ func (a *Authority) sign(role Role, id string, hosts []string, lifetime time.Dur
 		lifetime = LeafLifetime
 	}
 	now := time.Now()
+	notAfter := now.Add(lifetime)
+	if notAfter.After(a.cert.NotAfter) {
+		notAfter = a.cert.NotAfter // nobody accepts it longer, so it must not say so
+	}
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: id}, URIs: []*url.URL{name.URL()},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(lifetime),
+		NotBefore: now.Add(-backdate), NotAfter: notAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}

@@ -30,10 +30,13 @@ type loaded struct {
 // LoadCredentials reads and checks the files.
 func LoadCredentials(files Files) (*Credentials, error) {
 	c := &Credentials{files: files}
-	return c, c.Reload()
+	if err := c.Reload(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// Reload reads the files again. On an error what was loaded before stays.
+// Reload reads the files again. On an error, which names the file, what was loaded before stays.
 func (c *Credentials) Reload() error {
 	key, err := readKey(c.files.Key)
 	if err != nil {
@@ -43,29 +46,51 @@ func (c *Credentials) Reload() error {
 	if err != nil {
 		return err
 	}
-	l := &loaded{leaf: certs[0], roots: x509.NewCertPool(), cert: tls.Certificate{PrivateKey: key, Leaf: certs[0]}}
-	if !key.PublicKey.Equal(certs[0].PublicKey) {
+	leaf := certs[0]
+	if !key.PublicKey.Equal(leaf.PublicKey) {
 		return &FileError{c.files.Cert, "does not belong to the key in " + c.files.Key}
 	}
-	if _, err := NameOf(l.leaf); err != nil {
+	if err := checkLeaf(leaf); err != nil {
 		return &FileError{c.files.Cert, err.Error()}
 	}
-	if time.Now().After(l.leaf.NotAfter) {
-		return &FileError{c.files.Cert, "expired on " + l.leaf.NotAfter.UTC().Format(time.RFC3339)}
-	}
+	l := &loaded{leaf: leaf, roots: x509.NewCertPool(), cert: tls.Certificate{PrivateKey: key, Leaf: leaf}}
 	for _, cert := range certs {
 		l.cert.Certificate = append(l.cert.Certificate, cert.Raw)
 	}
-	for _, path := range c.files.CAs {
+	if err := l.addRoots(c.files); err != nil {
+		return err
+	}
+	c.loaded.Store(l)
+	return nil
+}
+
+func checkLeaf(leaf *x509.Certificate) error {
+	if _, err := NameOf(leaf); err != nil {
+		return err
+	}
+	switch now := time.Now(); {
+	case now.After(leaf.NotAfter):
+		return errors.New("expired on " + leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		return errors.New("is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// addRoots reads the authorities. Each names the trust domain that it vouches for.
+func (l *loaded) addRoots(files Files) error {
+	for _, path := range files.CAs {
 		cas, err := readCerts(path)
 		if err != nil {
 			return err
 		}
 		for _, ca := range cas {
+			if _, err := authorityOf(ca); err != nil {
+				return &FileError{path, err.Error()}
+			}
 			l.roots.AddCert(ca)
 		}
 	}
-	c.loaded.Store(l)
 	return nil
 }
 
@@ -88,7 +113,9 @@ func (c *Credentials) Server(admit func(Name) error, protocols ...string) *tls.C
 			return &tls.Config{
 				MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, NextProtos: protocols,
 				Certificates: []tls.Certificate{l.cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: l.roots,
-				VerifyConnection: func(s tls.ConnectionState) error { return check(s, protocols, admit) },
+				VerifyConnection: func(s tls.ConnectionState) error {
+					return check(s, s.VerifiedChains, protocols, admit)
+				},
 			}, nil
 		},
 	}
@@ -111,17 +138,20 @@ func (c *Credentials) Client(admit func(Name) error, protocols ...string) *tls.C
 			for _, cert := range s.PeerCertificates[1:] {
 				intermediates.AddCert(cert)
 			}
-			if _, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{
+			chains, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{
 				Roots: l.roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-			}); err != nil {
+			})
+			if err != nil {
 				return fmt.Errorf("checking the server's certificate: %w", err)
 			}
-			return check(s, protocols, admit)
+			return check(s, chains, protocols, admit)
 		},
 	}
 }
 
-func check(s tls.ConnectionState, protocols []string, admit func(Name) error) error {
+func check(
+	s tls.ConnectionState, chains [][]*x509.Certificate, protocols []string, admit func(Name) error,
+) error {
 	if len(protocols) > 0 && s.NegotiatedProtocol == "" {
 		return errors.New("the other side did not name our protocol in the handshake")
 	}
@@ -129,7 +159,22 @@ func check(s tls.ConnectionState, protocols []string, admit func(Name) error) er
 	if err != nil {
 		return err
 	}
+	if !vouched(name, chains) {
+		return fmt.Errorf("%s: the certificate is not signed by the authority of that name", name)
+	}
 	return admit(name)
+}
+
+// vouched reports whether one of the verified chains ends at the authority that the name belongs to. A listener may
+// trust several authorities; without this the key of the least of them could make certificates of any.
+func vouched(name Name, chains [][]*x509.Certificate) bool {
+	for _, chain := range chains {
+		domain, err := authorityOf(chain[len(chain)-1])
+		if err == nil && domain.Kind == name.Kind && domain.Cluster == name.Cluster {
+			return true
+		}
+	}
+	return false
 }
 
 // PeerName returns who the other side of a connection proved to be.

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -25,6 +26,9 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, &FileError{path, "is not a regular file"}
+	}
 	if info.Size() > maxFileBytes {
 		return nil, &FileError{path, "is too large for a certificate or key"}
 	}
@@ -38,7 +42,8 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 		return nil, err
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return nil, &FileError{path, fmt.Sprintf("may be read by others (mode %04o); run: chmod 600 %s", info.Mode().Perm(), path)}
+		return nil, &FileError{path,
+			fmt.Sprintf("may be read by others (mode %04o); run: chmod 600 %s", info.Mode().Perm(), path)}
 	}
 	data, err := readFile(path)
 	if err != nil {
@@ -79,6 +84,9 @@ func readCerts(path string) ([]*x509.Certificate, error) {
 			return nil, &FileError{path, "holds a certificate that does not parse"}
 		}
 		certs = append(certs, cert)
+	}
+	if bytes.Contains(data, []byte("-----BEGIN")) {
+		return nil, &FileError{path, "ends inside a certificate"}
 	}
 	if len(certs) == 0 {
 		return nil, &FileError{path, "holds no certificate in PEM"}

@@ -8,7 +8,8 @@
 //   - TLS 1.3 only, session tickets off, and every decision about a peer in VerifyConnection, which runs on resumed
 //     and on full handshakes alike.
 //   - A certificate says who its holder is in exactly one URI name; host names and addresses in it mean nothing here.
-//     A client certificate can never be a peer's: another authority signs it and the name has another trust domain.
+//   - A name counts only if the authority of its own trust domain signed the certificate, also where several
+//     authorities are trusted: a client certificate can never be a peer's or an operator's.
 //   - A private key that others may read is refused, and a certificate file that does not load changes nothing.
 //
 // The name in a certificate:
@@ -118,4 +119,27 @@ func NameOf(c *x509.Certificate) (Name, error) {
 		return Name{}, ErrName
 	}
 	return ParseName(c.URIs[0])
+}
+
+// authorityOf returns kind and cluster of the authority whose certificate c is: its one URI name is the trust domain.
+func authorityOf(c *x509.Certificate) (Name, error) {
+	notOne := errors.New("is not the certificate of a SealMQ authority")
+	if !c.IsCA || len(c.URIs) != 1 {
+		return Name{}, notOne
+	}
+	// A name in the trust domain must parse; the authority's own is that domain without a path.
+	member := *c.URIs[0]
+	member.Path = "/" + string(Node) + "/any"
+	name, err := ParseName(&member)
+	if err != nil || c.URIs[0].String() != domainOf(name.Kind, name.Cluster).String() {
+		return Name{}, notOne
+	}
+	return Name{Kind: name.Kind, Cluster: name.Cluster}, nil
+}
+
+// domainOf returns the trust domain of an authority.
+func domainOf(kind Kind, cluster [16]byte) *url.URL {
+	u := Name{Kind: kind, Cluster: cluster}.URL()
+	u.Path = ""
+	return u
 }
