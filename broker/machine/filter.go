@@ -1,0 +1,91 @@
+package machine
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+const (
+	filterBitsPerID   = 12
+	filterProbes      = 6
+	filterFirstIDs    = 1 << 13 // ids of the first part; each further part takes twice as many
+	filterMaxIDs      = 1 << 23
+	filterBlockUint64 = 8 // a block is a cache line
+)
+
+// filter knows, of the keyed ids of one window, which certainly were not stored in it: nearly every message of a sender
+// that does not retry, which then costs no lookup in the store. It only saves work, and says "perhaps" when it does not
+// know: for windows that began before the machine was opened, and when there were too many ids.
+type filter struct {
+	window uint32
+	whole  bool // has every id of its window
+	parts  [][]uint64
+	room   int // ids that still fit in the last part
+	ids    int
+}
+
+// begin empties the filter for a window. It is whole if the machine saw, or will see, all of that window.
+func (f *filter) begin(window uint32, whole bool) {
+	*f = filter{window: window, whole: whole}
+}
+
+func (f *filter) add(h uint64) {
+	if !f.whole {
+		return
+	}
+	if f.room == 0 {
+		n := filterFirstIDs << len(f.parts)
+		if f.ids+n > filterMaxIDs {
+			f.whole, f.parts = false, nil
+			return
+		}
+		f.parts = append(f.parts, make([]uint64, n*filterBitsPerID/64/filterBlockUint64*filterBlockUint64))
+		f.room = n
+	}
+	f.room--
+	f.ids++
+	block, probes := probe(f.parts[len(f.parts)-1], h)
+	for range filterProbes {
+		block[probes>>6&7] |= 1 << (probes & 63)
+		probes >>= 9
+	}
+}
+
+// perhaps reports whether an id may have been stored in the filter's window.
+func (f *filter) perhaps(h uint64) bool {
+	if !f.whole {
+		return true
+	}
+	for _, part := range f.parts {
+		if inPart(part, h) {
+			return true
+		}
+	}
+	return false
+}
+
+func inPart(part []uint64, h uint64) bool {
+	block, probes := probe(part, h)
+	for range filterProbes {
+		if block[probes>>6&7]&(1<<(probes&63)) == 0 {
+			return false
+		}
+		probes >>= 9
+	}
+	return true
+}
+
+// probe returns the block of a part that an id belongs to, and 54 bits that choose six places in it.
+func probe(part []uint64, h uint64) (block []uint64, probes uint64) {
+	at, _ := bits.Mul64(h, uint64(len(part)/filterBlockUint64))
+	at *= filterBlockUint64
+	return part[at : at+filterBlockUint64 : at+filterBlockUint64], h * 0x9E3779B97F4A7C15 >> 10
+}
+
+// idHash spreads keyed ids over the filter. Who chooses ids so that they meet there only makes lookups slower.
+func idHash(mailbox uint64, sender, id [16]byte) uint64 {
+	h := binary.BigEndian.Uint64(id[:8]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(id[8:]), 29)
+	h ^= binary.BigEndian.Uint64(sender[:8]) + mailbox*0xBF58476D1CE4E5B9
+	h = (h ^ h>>31) * 0x94D049BB133111EB
+	return h ^ h>>29
+}
