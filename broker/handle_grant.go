@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"bytes"
+	"crypto/rand"
+	"slices"
+
+	"github.com/sealmq/sealmq/broker/machine"
+	"github.com/sealmq/sealmq/storage"
+	"github.com/sealmq/sealmq/wire"
+)
+
+// failControl answers a request to the control group with an error.
+func (c *conn) failControl(request uint32, err error) error {
+	c.failWith(request, c.broker.failure(&c.broker.control.group, err))
+	return nil
+}
+
+// handleGrantAdd gives rights. Who gives them must have admin on the resource.
+func (c *conn) handleGrantAdd(request uint32, payload []byte) error {
+	var m wire.GrantAdd
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	err := c.broker.control.mustLead()
+	if err == nil {
+		err = c.mayAll(wire.ActionAdmin, m.Resource)
+	}
+	if err != nil {
+		return c.failControl(request, err)
+	}
+	command := machine.GrantAdd{
+		Principal: c.principal, Subject: m.Subject, Actions: machine.Actions(m.Actions), Resource: m.Resource,
+	}
+	rand.Read(command.ID[:])
+	return c.proposeControl(request, command.Append, &wire.GrantAddReply{ID: command.ID})
+}
+
+// handleGrantRemove takes rights back.
+func (c *conn) handleGrantRemove(request uint32, payload []byte) error {
+	var m wire.GrantRemove
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	if err := c.broker.control.mustLead(); err != nil {
+		return c.failControl(request, err)
+	}
+	all, err := c.broker.control.reader.Grants()
+	if err != nil {
+		return c.failControl(request, err)
+	}
+	// Who may not remove a grant gets the same answer whether there is one or not.
+	resource := ">"
+	i := slices.IndexFunc(all, func(g storage.Grant) bool { return g.ID == m.ID })
+	if i >= 0 {
+		resource = all[i].Resource
+	}
+	if err = c.mayAll(wire.ActionAdmin, resource); err == nil && i < 0 {
+		err = refusal(wire.CodeNotFound, "there is no grant of this id")
+	}
+	if err != nil {
+		return c.failControl(request, err)
+	}
+	command := machine.GrantRemove{Principal: c.principal, ID: m.ID}
+	return c.proposeControl(request, command.Append, &wire.GrantRemoveReply{})
+}
+
+func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer wire.Message) error {
+	if err := c.broker.control.proposer.add(build, &controlDone{c, request, answer}); err != nil {
+		return c.failControl(request, err)
+	}
+	return nil
+}
+
+// controlDone answers a command of the control group.
+type controlDone struct {
+	conn    *conn
+	request uint32
+	answer  wire.Message
+}
+
+func (d *controlDone) done(o *machine.Outcome, err error) {
+	if err == nil && o.Code != machine.CodeOK {
+		err = codeError(o.Code)
+	}
+	if err != nil {
+		d.conn.failControl(d.request, err)
+		return
+	}
+	d.conn.answer(d.request, d.answer)
+}
+
+// handleGrantList lists the grants that the principal administers or is the subject of, as this node knows them.
+func (c *conn) handleGrantList(request uint32, payload []byte) error {
+	var m wire.GrantList
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	if !c.broker.control.fresh() {
+		return c.failControl(request, errStale)
+	}
+	all, err := c.broker.control.reader.Grants()
+	if err != nil {
+		return c.failControl(request, err)
+	}
+	slices.SortFunc(all, func(a, b storage.Grant) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	reply := &wire.GrantListReply{}
+	for _, g := range all {
+		mine := g.Subject == c.principal || c.mayAll(wire.ActionAdmin, g.Resource) == nil
+		if bytes.Compare(g.ID[:], m.After[:]) <= 0 || m.Subject != "" && m.Subject != g.Subject || !mine {
+			continue
+		}
+		if len(reply.Items) == int(m.Limit) {
+			reply.Next = reply.Items[len(reply.Items)-1].ID
+			break
+		}
+		reply.Items = append(reply.Items, wire.Grant{
+			ID: g.ID, Subject: g.Subject, Actions: wire.Actions(g.Actions), Resource: g.Resource,
+		})
+	}
+	c.answer(request, reply)
+	return nil
+}

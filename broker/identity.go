@@ -1,0 +1,195 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sealmq/sealmq/internal/pki"
+	"github.com/sealmq/sealmq/wire"
+)
+
+// operatorPrefix begins the principal of everybody with an operator certificate. A service cannot have such a
+// principal: '/' is not allowed in its name.
+const operatorPrefix = "operator/"
+
+// principalOf returns who the client listener takes a connection for.
+func principalOf(s tls.ConnectionState) (string, error) {
+	name, err := pki.PeerName(s)
+	if err != nil {
+		return "", err
+	}
+	if name.Role == pki.Human {
+		return operatorPrefix + name.ID, nil
+	}
+	return name.ID, nil
+}
+
+// identities are the certificates that a node shows on its listeners, and the rules by which it admits others.
+type identities struct {
+	client, peer, operator *identity // operator is nil if its listener is off
+}
+
+// identity is the certificate of one listener.
+type identity struct {
+	*pki.Credentials
+	section string // of the configuration
+	files   pki.Files
+	want    pki.Name
+}
+
+func loadIdentities(o *Options) (*identities, error) {
+	load := func(section string, t TLSFiles, kind pki.Kind) (*identity, error) {
+		files := pki.Files{Cert: t.Cert, Key: t.Key, CAs: []string{t.CA}}
+		if t.OperatorCA != "" {
+			files.CAs = append(files.CAs, t.OperatorCA)
+		}
+		id := &identity{section: section, files: files, want: pki.Name{Kind: kind, Cluster: o.Cluster, Role: pki.Node, ID: o.Node}}
+		var err error
+		id.Credentials, err = id.load()
+		return id, err
+	}
+	var ids identities
+	var err error
+	if ids.client, err = load("client", o.Client.TLS, pki.Client); err != nil {
+		return nil, err
+	}
+	if ids.peer, err = load("peer", o.Peer.TLS, pki.Peer); err != nil {
+		return nil, err
+	}
+	if o.Operator.Address != "" || o.OperatorListener != nil {
+		if ids.operator, err = load("operator", o.Operator.TLS, pki.Operator); err != nil {
+			return nil, err
+		}
+	}
+	return &ids, nil
+}
+
+// load reads the files and checks that they are this node's.
+func (id *identity) load() (*pki.Credentials, error) {
+	c, err := pki.LoadCredentials(id.files)
+	if err != nil {
+		return nil, &ConfigError{Option: id.section, Reason: err.Error()}
+	}
+	if c.Name() != id.want {
+		return nil, &ConfigError{Option: id.section + ".cert", Reason: fmt.Sprintf("names %s, this node is %s", c.Name(), id.want)}
+	}
+	return c, nil
+}
+
+// reload reads all certificates again. One that does not load, or is another node's, changes nothing and is named in
+// the error.
+func (ids *identities) reload() error {
+	var errs []error
+	for _, id := range []*identity{ids.client, ids.peer, ids.operator} {
+		if id == nil {
+			continue
+		}
+		_, err := id.load()
+		if err == nil {
+			err = id.Reload()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// strangerError refuses whoever shows a certificate that is not for this listener.
+type strangerError struct {
+	name     pki.Name
+	listener string
+	withName bool // whether the text may say who it was
+}
+
+func (e *strangerError) Error() string {
+	who := fmt.Sprintf("a %s certificate for the role %s", e.name.Kind, e.name.Role)
+	if e.withName {
+		who = e.name.String()
+	}
+	return fmt.Sprintf("%s may not use the %s listener of this cluster", who, e.listener)
+}
+
+// admitClient lets services and operators of this cluster in.
+func admitClient(o *Options) func(pki.Name) error {
+	return func(n pki.Name) error {
+		service := n.Kind == pki.Client && n.Role == pki.Service
+		operator := n.Kind == pki.Operator && n.Role == pki.Human
+		if n.Cluster != o.Cluster || !service && !operator {
+			return &strangerError{n, "client", o.LogNames}
+		}
+		return nil
+	}
+}
+
+// admitOperator lets operators of this cluster in.
+func admitOperator(o *Options) func(pki.Name) error {
+	return func(n pki.Name) error {
+		if n.Cluster != o.Cluster || n.Kind != pki.Operator || n.Role != pki.Human {
+			return &strangerError{n, "operator", o.LogNames}
+		}
+		return nil
+	}
+}
+
+// admitPeer lets the named node of this cluster in, or any if node is empty.
+func admitPeer(o *Options, node string) func(pki.Name) error {
+	return func(n pki.Name) error {
+		if n.Cluster != o.Cluster || n.Kind != pki.Peer || n.Role != pki.Node || node != "" && n.ID != node {
+			return &strangerError{n, "peer", o.LogNames}
+		}
+		return nil
+	}
+}
+
+// peerProtocol is named in the handshake between nodes, so that a client that reaches a peer listener is told apart
+// before a byte of it is read.
+const peerProtocol = "sealmq-peer/1"
+
+// peerListener hands out connections whose handshake is done when the log asks who is there.
+type peerListener struct {
+	net.Listener
+	config *tls.Config
+}
+
+func (l peerListener) Accept() (net.Conn, error) {
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &peerConn{Conn: tls.Server(raw, l.config)}, nil
+}
+
+// peerConn is an accepted connection of a peer.
+type peerConn struct {
+	*tls.Conn
+	once sync.Once
+	node string
+	err  error
+}
+
+// PeerNode completes the handshake, within a deadline, and returns the node that the certificate names.
+func (c *peerConn) PeerNode() (string, error) {
+	c.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), wire.PreAuthMillis*time.Millisecond)
+		defer cancel()
+		if c.err = c.HandshakeContext(ctx); c.err != nil {
+			return
+		}
+		var name pki.Name
+		name, c.err = pki.PeerName(c.ConnectionState())
+		c.node = name.ID
+	})
+	return c.node, c.err
+}
+
+// dialPeer connects to a node and checks that it is the one.
+func (ids *identities) dialPeer(o *Options) func(ctx context.Context, node, address string) (net.Conn, error) {
+	return func(ctx context.Context, node, address string) (net.Conn, error) {
+		d := tls.Dialer{Config: ids.peer.Client(admitPeer(o, node), peerProtocol)}
+		return d.DialContext(ctx, "tcp", address)
+	}
+}

@@ -1,0 +1,248 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealmq/sealmq/broker/machine"
+	"github.com/sealmq/sealmq/raftlog"
+)
+
+const (
+	// entryClosesAt ends an entry that is being filled: big enough to share one fsync and one round trip among
+	// hundreds of messages, small enough that a follower's heartbeat is never stuck behind it.
+	entryClosesAt = 256 << 10
+	// entriesInFlight is how many entries of a group are between Propose and Apply at once. One is being written while
+	// the one before it is being acknowledged; more only make latency longer.
+	entriesInFlight = 2
+	// admitTime is how long a command waits for room before it is refused. Until then the connection that brings it is
+	// not read, which is how its client learns to wait.
+	admitTime = 2 * time.Second
+)
+
+// completion is told what became of one command, once, in the order of the log. It must not block.
+type completion interface {
+	done(o *machine.Outcome, err error)
+}
+
+// proposed is a command on its way into an entry: build appends it, done is told its outcome.
+type proposed struct {
+	build func(dst []byte) []byte
+	completion
+}
+
+// proposal is an entry on its way through the log.
+type proposal interface {
+	Wait(ctx context.Context) (result any, index, term uint64, err error)
+}
+
+type proposerOptions struct {
+	propose    func(data []byte) proposal
+	control    func() uint64 // applied index of the control group, stamped into every entry
+	now        func() int64  // unix ms, stamped into every entry
+	asked      *atomic.Int64 // entries on their way: while there are any, the replica works out outcomes
+	commit     prometheus.Observer
+	limitBytes int // what the group may hold that is not applied
+}
+
+// proposer fills a group's open entry and hands entries to the log. There is no timer in it: an entry closes when it
+// is full or when the pipeline has room for it, so a lone command goes out at once and a busy group batches by itself.
+type proposer struct {
+	proposerOptions
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	queue   []*openEntry // the last one is open
+	bytes   int          // of entries without an outcome
+	hint    int          // what the next entry will probably need; an entry is kept in the cache, so room to spare is memory lost
+	closed  bool
+
+	inFlight chan inFlightEntry
+	slots    places
+	finished sync.WaitGroup
+}
+
+type openEntry struct {
+	data    []byte
+	waiting []completion
+}
+
+type inFlightEntry struct {
+	*openEntry
+	proposal proposal
+	begun    time.Time
+}
+
+func newProposer(o proposerOptions) *proposer {
+	p := &proposer{
+		proposerOptions: o,
+		inFlight:        make(chan inFlightEntry, entriesInFlight), slots: make(places, entriesInFlight),
+	}
+	p.changed = sync.NewCond(&p.mu)
+	p.finished.Add(2)
+	go p.propose()
+	go p.complete()
+	return p
+}
+
+// add appends a command to the open entry; build appends it to the bytes it is given. While the group holds too much it
+// waits, and gives up with raftlog.ErrUnavailable. After a nil result c is told the outcome exactly once.
+func (p *proposer) add(build func(dst []byte) []byte, c completion) error {
+	return p.addAll(proposed{build, c})
+}
+
+// addAll is add for commands that belong together: no other comes between them.
+func (p *proposer) addAll(commands ...proposed) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.awaitRoom(); err != nil {
+		return err
+	}
+	return p.addLocked(commands...)
+}
+
+// addNow is add for commands that take memory back rather than claim it, and for callers that must not block.
+func (p *proposer) addNow(build func(dst []byte) []byte, c completion) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addLocked(proposed{build, c})
+}
+
+// awaitRoom waits until the group holds less than it may. The caller holds the lock.
+func (p *proposer) awaitRoom() error {
+	if p.bytes < p.limitBytes || p.closed {
+		return nil
+	}
+	late := false
+	timer := time.AfterFunc(admitTime, func() {
+		p.mu.Lock()
+		late = true
+		p.mu.Unlock()
+		p.changed.Broadcast()
+	})
+	defer timer.Stop()
+	for p.bytes >= p.limitBytes && !p.closed && !late {
+		p.changed.Wait()
+	}
+	if p.bytes >= p.limitBytes && !p.closed {
+		return raftlog.ErrUnavailable
+	}
+	return nil
+}
+
+func (p *proposer) addLocked(commands ...proposed) error {
+	if p.closed {
+		return raftlog.ErrShutdown
+	}
+	empty := len(p.queue) == 0
+	for _, c := range commands {
+		var e *openEntry
+		if n := len(p.queue); n > 0 && len(p.queue[n-1].data) < entryClosesAt {
+			e = p.queue[n-1]
+		} else {
+			e = &openEntry{data: machine.AppendEntryHeader(make([]byte, 0, p.hint), p.now(), p.control())}
+			p.bytes += len(e.data)
+			p.queue = append(p.queue, e)
+		}
+		before := len(e.data)
+		e.data = c.build(e.data)
+		e.waiting = append(e.waiting, c.completion)
+		p.bytes += len(e.data) - before
+	}
+	if empty {
+		p.changed.Broadcast()
+	}
+	return nil
+}
+
+// propose hands the oldest entry to the log whenever fewer than entriesInFlight are on their way.
+func (p *proposer) propose() {
+	defer p.finished.Done()
+	defer close(p.inFlight)
+	for {
+		p.slots <- struct{}{}
+		e := p.take()
+		if e == nil {
+			return
+		}
+		p.asked.Add(1)
+		p.inFlight <- inFlightEntry{e, p.proposerOptions.propose(e.data), time.Now()}
+	}
+}
+
+func (p *proposer) take() *openEntry {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) == 0 && !p.closed {
+		p.changed.Wait()
+	}
+	if len(p.queue) == 0 {
+		return nil
+	}
+	e := p.queue[0]
+	p.queue[0] = nil
+	p.queue = p.queue[1:]
+	p.hint = len(e.data) + len(e.data)/8
+	return e
+}
+
+// complete tells every command of every entry its outcome, in the order of the log.
+func (p *proposer) complete() {
+	defer p.finished.Done()
+	for e := range p.inFlight {
+		result, _, _, err := e.proposal.Wait(context.Background())
+		p.slots.leave()
+		p.asked.Add(-1)
+		p.commit.Observe(time.Since(e.begun).Seconds())
+		p.settled(len(e.data))
+		outcomes, _ := result.([]machine.Outcome)
+		if err == nil && len(outcomes) != len(e.waiting) {
+			// The entry was applied, but not by a machine that was asked for outcomes.
+			err = errOutcomeLost
+		}
+		for i, c := range e.waiting {
+			if err != nil {
+				c.done(nil, err)
+			} else {
+				c.done(&outcomes[i], nil)
+			}
+		}
+	}
+}
+
+// settled gives back the room of an entry.
+func (p *proposer) settled(bytes int) {
+	p.mu.Lock()
+	p.bytes -= bytes
+	p.mu.Unlock()
+	p.changed.Broadcast()
+}
+
+// held returns the bytes of commands without an outcome.
+func (p *proposer) held() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
+// errOutcomeLost is an unknown outcome: the command may have been applied.
+var errOutcomeLost = errors.New("the outcome was lost in a change of leaders")
+
+// refuse takes nothing in any more. What is queued runs its course.
+func (p *proposer) refuse() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.changed.Broadcast()
+}
+
+// close waits until what was queued has run its course.
+func (p *proposer) close() {
+	p.refuse()
+	p.finished.Wait()
+}

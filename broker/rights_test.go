@@ -1,0 +1,183 @@
+package broker_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/sealmq/sealmq/wire"
+)
+
+// TestDeniedByDefault: without a grant nothing may be done, and nothing is learnt.
+func TestDeniedByDefault(t *testing.T) {
+	c := common.get(t)
+	box := c.owned(t, "denyowner", "deny.box")
+	// The same slot's leader answers for a name that does not exist.
+	missing := "deny.none"
+	for i := 0; c.groupOf(missing) != c.groupOf("deny.box"); i++ {
+		missing = fmt.Sprintf("deny.none%d", i)
+	}
+	conn := c.leading(t, "stranger", "deny.box")
+	named := func(name string, id [16]byte) []wire.Message {
+		return []wire.Message{
+			&wire.MailboxShow{Name: name}, &wire.Resolve{Name: name}, &wire.MailboxDelete{Name: name, ID: id},
+		}
+	}
+	there, not := named("deny.box", box.ID), named(missing, random16())
+	for i := range there {
+		a, b := refused(t, conn.call(there[i]), wire.CodePermissionDenied), refused(t, conn.call(not[i]), wire.CodePermissionDenied)
+		if a.Detail != b.Detail {
+			t.Errorf("%v tells whether the mailbox is there: %q, %q", there[i].Type(), a.Detail, b.Detail)
+		}
+	}
+	for _, m := range []wire.Message{
+		newSender(box).batch(sealed(50)), pull(box), subscribe(box), &wire.Ack{Mailbox: box, Seqs: ranges(1)},
+		&wire.Nack{Mailbox: box, Seqs: ranges(1), Code: wire.NackRetry}, &wire.Extend{Mailbox: box, Seqs: ranges(1)},
+		&wire.SessionPut{Mailbox: box, Inits: [][]byte{sessionHeader()}}, &wire.SessionGet{Mailbox: box, IDs: [][16]byte{{1}}},
+		&wire.KeyRecordPublish{Mailbox: box, Name: "deny.box", Version: 1, Record: []byte{1}}, &wire.ClusterStatus{},
+	} {
+		refused(t, conn.call(m), wire.CodePermissionDenied)
+	}
+	create := expect[*wire.MailboxCreateReply](t, conn.call(&wire.MailboxCreate{Items: []wire.MailboxNew{{Name: missing, ID: random16()}}}))
+	if create.Items[0].Code != wire.CodePermissionDenied {
+		t.Errorf("create: %v", create.Items[0].Code)
+	}
+	list := expect[*wire.MailboxListReply](t, conn.call(&wire.MailboxList{Limit: 1000}))
+	found := expect[*wire.KeyLookupReply](t, conn.call(&wire.KeyLookup{By: wire.LookupPrincipal, Principal: "denyowner", Limit: 1000}))
+	if len(list.Items) != 0 || len(found.Items) != 0 || list.Next != "" {
+		t.Errorf("a stranger sees %v, %v", list.Items, found.Items)
+	}
+	control := c.dial(t, c.leaderOf(t, 0), "stranger")
+	refused(t, control.call(&wire.GrantAdd{Subject: "stranger", Actions: wire.ActionSend, Resource: ">"}), wire.CodePermissionDenied)
+	refused(t, control.call(&wire.GrantRemove{ID: [8]byte{1}}), wire.CodePermissionDenied)
+	if grants := expect[*wire.GrantListReply](t, control.call(&wire.GrantList{Limit: 1000})); len(grants.Items) != 0 {
+		t.Errorf("a stranger sees grants: %v", grants.Items)
+	}
+}
+
+// TestOperatorsDoNotSeeMail: an operator may manage and look at numbers, and neither send nor receive, by no grant.
+func TestOperatorsDoNotSeeMail(t *testing.T) {
+	c := common.get(t)
+	box := c.owned(t, "opowner", "op.box")
+	c.grant(t, "*", wire.ActionSend|wire.ActionReceive|wire.ActionAck, "op.box")
+	conn := c.leading(t, "operator/admin", "op.box")
+	if conn.hello.Principal != "operator/admin" {
+		t.Errorf("an operator is taken for %q", conn.hello.Principal)
+	}
+	for _, m := range []wire.Message{newSender(box).batch(sealed(50)), pull(box), subscribe(box), &wire.Ack{Mailbox: box, Seqs: ranges(1)}} {
+		refused(t, conn.call(m), wire.CodePermissionDenied)
+	}
+	if info := expect[*wire.MailboxInfo](t, conn.call(&wire.MailboxShow{Name: "op.box"})); info.Owner != "opowner" {
+		t.Errorf("an operator sees %+v", info)
+	}
+	status := expect[*wire.ClusterStatusReply](t, conn.call(&wire.ClusterStatus{}))
+	if status.Health != wire.HealthOK || status.CanLose != 1 || len(status.Groups) != 3 || len(status.Nodes) != 3 {
+		t.Errorf("status: %+v", status)
+	}
+	// A service of the same name is somebody else.
+	if service := c.dial(t, "n1", "admin"); service.hello.Principal != "admin" {
+		t.Errorf("the service admin is taken for %q", service.hello.Principal)
+	}
+}
+
+// TestRevocationEndsEverything: once a grant is gone no subscription lives on it and no request passes.
+func TestRevocationEndsEverything(t *testing.T) {
+	c := common.get(t)
+	box := c.owned(t, "revowner", "rev.box")
+	id := c.grant(t, "revoked", wire.ActionSend|wire.ActionReceive|wire.ActionAck, "rev.box")
+	conn := c.leading(t, "revoked", "rev.box")
+	sub := conn.request(subscribe(box))
+	waiting := pull(box)
+	waiting.WaitMillis, waiting.EpochLow, waiting.EpochHigh = 60_000, 9, 9
+	pulling := conn.request(waiting)
+	newSender(box).put(conn, 1)
+	d := conn.next(sub)
+
+	control := c.dial(t, c.leaderOf(t, 0), "operator/admin")
+	expect[*wire.GrantRemoveReply](t, control.call(&wire.GrantRemove{ID: id}))
+	refused(t, control.call(&wire.GrantRemove{ID: id}), wire.CodeNotFound)
+	// Nothing has to come for the subscription to end.
+	if end := expect[*wire.SubscriptionEnd](t, conn.answer(sub)); end.Code != wire.CodePermissionDenied {
+		t.Errorf("the subscription ended with %v", end.Code)
+	}
+	refused(t, conn.answer(pulling), wire.CodePermissionDenied)
+	for _, m := range []wire.Message{newSender(box).batch(sealed(50)), pull(box), ack(d, 1), &wire.Resolve{Name: "rev.box"}} {
+		refused(t, conn.call(m), wire.CodePermissionDenied)
+	}
+	// The owner needs no grant.
+	owner := c.leading(t, "revowner", "rev.box")
+	if info := expect[*wire.MailboxInfo](t, owner.call(&wire.MailboxShow{Name: "rev.box"})); info.Leased != 1 || info.NextSeq != 2 {
+		t.Errorf("the mailbox: %+v", info)
+	}
+}
+
+// TestAdministratorsStayWithinTheirBounds: who administers a pattern gives rights within it only.
+func TestAdministratorsStayWithinTheirBounds(t *testing.T) {
+	c := common.get(t)
+	c.grant(t, "teamlead", wire.ActionAdmin, "bounds.*")
+	c.grant(t, "teamhead", wire.ActionAdmin, "bounds.>")
+	other := c.grant(t, "nobody", wire.ActionSend, "elsewhere.box")
+	lead, head := c.dial(t, c.leaderOf(t, 0), "teamlead"), c.dial(t, c.leaderOf(t, 0), "teamhead")
+	for _, x := range []struct {
+		resource   string
+		lead, head bool
+	}{
+		{"bounds.box", true, true}, {"bounds.*", true, true}, {"bounds.>", false, true}, {"bounds.a.b", false, true},
+		{"bounds", false, false}, {"*.box", false, false}, {">", false, false}, {"*", false, false}, {"elsewhere.box", false, false},
+	} {
+		m := &wire.GrantAdd{Subject: "somebody", Actions: wire.ActionSend, Resource: x.resource}
+		for who, may := range map[*testConn]bool{lead: x.lead, head: x.head} {
+			added, ok := who.call(m).(*wire.GrantAddReply)
+			if ok != may {
+				t.Errorf("%s gives rights on %s: %v", who.hello.Principal, x.resource, ok)
+			}
+			if ok {
+				expect[*wire.GrantRemoveReply](t, who.call(&wire.GrantRemove{ID: added.ID}))
+			}
+		}
+	}
+	refused(t, lead.call(&wire.GrantRemove{ID: other}), wire.CodePermissionDenied)
+	refused(t, lead.call(&wire.GrantRemove{ID: [8]byte{9}}), wire.CodePermissionDenied)
+	grants := expect[*wire.GrantListReply](t, lead.call(&wire.GrantList{Limit: 1000}))
+	if len(grants.Items) != 1 || grants.Items[0].Subject != "teamlead" {
+		t.Errorf("the lead sees %+v", grants.Items)
+	}
+	for _, bad := range []*wire.GrantAdd{
+		{Subject: "a b", Actions: wire.ActionSend, Resource: "bounds.box"}, {Subject: "a", Actions: 1 << 20, Resource: "bounds.box"},
+		{Subject: "a", Actions: wire.ActionSend, Resource: "bounds..box"},
+	} {
+		refused(t, lead.call(bad), wire.CodeBadRequest)
+	}
+}
+
+// TestGrantsAreListedByAnyNode in pages.
+func TestGrantsAreListedByAnyNode(t *testing.T) {
+	c := common.get(t)
+	var ids [][8]byte
+	for i := range 5 {
+		ids = append(ids, c.grant(t, "listed", wire.ActionSend, fmt.Sprintf("listed.b%d", i)))
+	}
+	for _, node := range c.names {
+		conn := c.dial(t, node, "listed")
+		var got [][8]byte
+		m := &wire.GrantList{Subject: "listed", Limit: 2}
+		for {
+			page := expect[*wire.GrantListReply](t, conn.call(m))
+			for _, g := range page.Items {
+				got = append(got, g.ID)
+			}
+			if m.After = page.Next; m.After == [8]byte{} {
+				break
+			}
+		}
+		if len(got) != 5 || !slices.ContainsFunc(got, func(id [8]byte) bool { return id == ids[3] }) {
+			t.Errorf("%s lists %x, given were %x", node, got, ids)
+		}
+		if node != c.leaderOf(t, 0) {
+			f := refused(t, c.dial(t, node, "operator/admin").call(&wire.GrantRemove{ID: ids[0]}), wire.CodeNotLeader)
+			if f.Leader.Node != c.leaderOf(t, 0) {
+				t.Errorf("%s points to %+v", node, f.Leader)
+			}
+		}
+	}
+}
