@@ -1,0 +1,77 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealmq/sealmq/wire"
+)
+
+// MessageID is the id of a message: 16 bytes that say nothing by themselves.
+type MessageID [16]byte
+
+// String returns the id in hexadecimal digits.
+func (id MessageID) String() string { return hexString(id[:]) }
+
+// Sent is what is known of a message that a quorum of the cluster has stored.
+type Sent struct {
+	ID MessageID
+	// Seq is the message's number in its mailbox, 0 if the sender may not stat the mailbox.
+	Seq uint64
+	// Duplicate says that the message had been stored before, by an earlier attempt or under the same key.
+	Duplicate bool
+	// SealedBytes is how long the message was when it was sealed.
+	SealedBytes int
+}
+
+// Pending is a message on its way.
+type Pending struct {
+	batch *batch // nil if the message never got that far; set before Send returns
+
+	// Owned by the sender until done; read by Wait after that.
+	sent Sent
+	err  error
+
+	// Owned by the sender.
+	buf      *buffer
+	body     []byte
+	sealed   []byte
+	header   wire.ClearHeader
+	session  *sendSession
+	key      string // of the application, for keyed ids
+	keyed    bool
+	tag      [16]byte
+	extra    *sendOptions // options inside the seal, nil if there are none
+	deadline time.Time
+	settled  bool
+	unknown  bool // an attempt may have got through
+	fixed    uint8
+	last     *Error
+	bytes    int // of the sender's bound
+}
+
+// Wait waits for the message to be stored. If ctx ends first the message goes on: Wait may be called again. The error
+// is an *[Error]; one with an unknown outcome comes only when the message's own time is up, or the client was closed.
+func (p *Pending) Wait(ctx context.Context) (Sent, error) {
+	if p.batch != nil && !p.batch.isDone.Load() {
+		ctx, stop := withDeadline(ctx)
+		defer stop()
+		select {
+		case <-p.batch.done:
+		case <-ctx.Done():
+			return p.waited(ctx)
+		}
+	}
+	return p.sent, p.err
+}
+
+// waited returns the result of a wait that ended before the message did.
+func (p *Pending) waited(ctx context.Context) (Sent, error) {
+	s := p.batch.sender
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.settled {
+		return p.sent, p.err
+	}
+	return p.sent, ended(context.Cause(ctx), p.last, p.unknown || p.batch.flying)
+}

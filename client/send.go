@@ -1,0 +1,103 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"time"
+
+	"github.com/sealmq/sealmq/envelope"
+)
+
+// SendOption says something about one message.
+type SendOption func(*Pending)
+
+// sendOptions are what a message says to its receiver alone.
+type sendOptions struct {
+	contentType, replyTo string
+	correlation, trace   []byte
+}
+
+// Key gives the message an id that follows from the key, the mailbox and the identity: sending it again, from any
+// process at any time within the mailbox's window (10 minutes unless set), stores nothing and gets the first answer.
+// Another body under the same key is refused as [CodeIDConflict].
+func Key(key string) SendOption {
+	return func(p *Pending) { p.key, p.keyed = key, true }
+}
+
+// ContentType tells the receiver what the body is. Nobody else sees it.
+func ContentType(t string) SendOption {
+	return func(p *Pending) { p.options().contentType = t }
+}
+
+// ReplyTo names the mailbox that an answer is expected in. Nobody but the receiver sees it.
+func ReplyTo(mailbox string) SendOption {
+	return func(p *Pending) { p.options().replyTo = mailbox }
+}
+
+// Correlation marks an answer with what it answers. Nobody but the receiver sees it.
+func Correlation(id []byte) SendOption {
+	return func(p *Pending) { p.options().correlation = bytes.Clone(id) }
+}
+
+// TraceContext carries a trace on to the receiver. Nobody else sees it.
+func TraceContext(b []byte) SendOption {
+	return func(p *Pending) { p.options().trace = bytes.Clone(b) }
+}
+
+func (p *Pending) setOptions(opts []SendOption) {
+	for _, option := range opts {
+		option(p)
+	}
+}
+
+func (p *Pending) options() *sendOptions {
+	if p.extra == nil {
+		p.extra = new(sendOptions)
+	}
+	return p.extra
+}
+
+// fill writes the options into a message; o may be nil.
+func (o *sendOptions) fill(m *envelope.Message, now time.Time) {
+	m.Sent = now
+	if o != nil {
+		m.ContentType, m.ReplyTo = o.contentType, o.replyTo
+		m.Correlation, m.TraceContext = o.correlation, o.trace
+	}
+}
+
+// Send seals a message, and returns when a quorum of the cluster has stored it on disk. It tries again, with the same
+// message id, until ctx ends; without a deadline that is after 30 s. An *[Error] whose outcome is unknown says that the
+// message may be stored: send it again under a [Key] to be sure that it is stored once.
+func (c *Client) Send(ctx context.Context, mailbox string, body []byte, opts ...SendOption) (Sent, error) {
+	box, err := c.mailbox(mailbox)
+	if err != nil {
+		return Sent{}, err
+	}
+	ctx, stop := withDeadline(ctx)
+	defer stop()
+	s := box.ownSender()
+	p := s.Send(ctx, body, opts...)
+	if p.batch == nil {
+		return p.sent, p.err
+	}
+	select {
+	case <-p.batch.done:
+		return p.sent, p.err
+	case <-ctx.Done():
+		return s.abandon(ctx, p)
+	}
+}
+
+// ownSender returns the sender that Client.Send shares.
+func (b *mailbox) ownSender() *Sender {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sender == nil {
+		b.sender = newSender(b.c, b)
+	}
+	return b.sender
+}
+
+func hexString(b []byte) string { return hex.EncodeToString(b) }

@@ -1,0 +1,103 @@
+package client
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealmq/sealmq/envelope"
+	"github.com/sealmq/sealmq/wire"
+)
+
+// sendSession is a session that messages to a mailbox are sealed in, and what goes with it.
+type sendSession struct {
+	*envelope.SendSession
+	init    []byte
+	mailbox wire.MailboxRef
+	ttl     time.Duration
+	form    envelope.Form
+	flags   wire.HeaderFlags
+	renewAt int64 // unix nanoseconds: from then on a new one is opened beside it
+	endsAt  int64 // unix nanoseconds: from then on nothing is sealed in it
+
+	// The session's header goes out before its first message, in the same frame. It is repeated until a frame that
+	// carried it was answered; frames behind the first on the same connection need not repeat it, as a node reads them in
+	// their order.
+	stored  atomic.Bool
+	offered atomic.Pointer[conn]
+}
+
+// sealBefore is how long before its end a session is not used any more, so that a message does not meet the end while
+// it is being sealed.
+const sealBefore = 2 * time.Second
+
+// renewBelow is how many messages a session still takes when the next one is opened.
+const renewBelow = 1 << 16
+
+func newSendSession(s *envelope.SendSession, mailbox wire.MailboxRef, ttl time.Duration) *sendSession {
+	form := envelope.FormPadded
+	flags := wire.HeaderPadded
+	if s.Policy()&envelope.PolicySigned != 0 {
+		form |= envelope.FormSigned
+		flags |= wire.HeaderSigned
+	}
+	return &sendSession{
+		SendSession: s, init: s.Init(), mailbox: mailbox, ttl: ttl, form: form, flags: flags,
+		renewAt: s.RenewAt().UnixNano(), endsAt: s.NotAfter().Add(-sealBefore).UnixNano(),
+	}
+}
+
+// usable reports whether messages may be sealed in the session, and whether it is time for the next one.
+func (s *sendSession) usable(unixNano int64) (usable, renew bool) {
+	if s == nil {
+		return false, true
+	}
+	left := s.Remaining()
+	return unixNano < s.endsAt && left > 0, unixNano >= s.renewAt || left < renewBelow
+}
+
+// header returns the session's header if a frame on this connection has to carry it.
+func (s *sendSession) headerFor(c *conn) []byte {
+	if s.stored.Load() || s.offered.Load() == c {
+		return nil
+	}
+	s.offered.Store(c)
+	return s.init
+}
+
+// doubted makes the next frame carry the header again.
+func (s *sendSession) doubted() { s.offered.Store(nil) }
+
+// lost is told by a node that does not have the header.
+func (s *sendSession) lost() {
+	s.stored.Store(false)
+	s.offered.Store(nil)
+}
+
+// openSendSession opens a session to the mailbox of a verified record.
+func openSendSession(id *envelope.Identity, known *resolved, now time.Time) (*sendSession, error) {
+	if known.record == nil {
+		return nil, noKey(known.owner, "the mailbox has no key yet")
+	}
+	epoch, err := known.record.Choose(now)
+	if err == nil {
+		var s *envelope.SendSession
+		if s, err = envelope.OpenSession(id, known.record, epoch.Number, now); err == nil {
+			return newSendSession(s, known.ref, known.ttl), nil
+		}
+	}
+	if errors.Is(err, envelope.ErrExpired) || errors.Is(err, envelope.ErrNoEpoch) {
+		return nil, noKey(known.owner, "the mailbox's keys ended on "+known.record.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return nil, definite(CodeBadSeal, err, "no session can be opened with the mailbox's key record")
+}
+
+// noKey says who has to do what before the mailbox can be sent to.
+func noKey(owner, detail string) *Error {
+	e := definite(CodeNoKey, nil, "%s", detail)
+	if owner == "" {
+		owner = "the owner"
+	}
+	e.Hint = "Ask " + owner + " to run a receiver of the mailbox as its owner: it makes and publishes keys"
+	return e
+}
