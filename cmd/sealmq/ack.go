@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealmq/sealmq/client"
+)
+
+// A handle is what `recv --ack=false` prints: the proof that the message was leased to this identity.
+
+func newAck(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "ack HANDLE...", Short: "Say that messages are done with", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, handles []string) error {
+			return a.settle(cmd.Context(), handles, func(ctx context.Context, c *client.Client) []client.Result {
+				return c.AckHandles(ctx, handles...)
+			})
+		},
+	}
+}
+
+func newNack(a *app) *cobra.Command {
+	var delay time.Duration
+	var release bool
+	c := &cobra.Command{
+		Use: "nack HANDLE...", Short: "Give messages back to be delivered again", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, handles []string) error {
+			if release && delay != 0 {
+				return usage("--release gives back at once: leave --delay out")
+			}
+			var options []client.NackOption
+			switch {
+			case delay < 0:
+				return usage("--delay must not be below zero")
+			case delay > 0:
+				options = append(options, client.Delay(delay))
+			case release:
+				options = append(options, client.Release())
+			}
+			return a.settle(cmd.Context(), handles, func(ctx context.Context, c *client.Client) []client.Result {
+				return c.NackHandles(ctx, options, handles...)
+			})
+		},
+	}
+	c.Flags().DurationVar(&delay, "delay", 0, "deliver again after this long instead of at once")
+	c.Flags().BoolVar(&release, "release", false, "do not count it as a failure")
+	return c
+}
+
+func newExtend(a *app) *cobra.Command {
+	var lease time.Duration
+	c := &cobra.Command{
+		Use: "extend HANDLE...", Short: "Keep messages from other receivers for longer", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, handles []string) error {
+			if lease < 0 {
+				return usage("--lease must not be below zero")
+			}
+			return a.settle(cmd.Context(), handles, func(ctx context.Context, c *client.Client) []client.Result {
+				return c.ExtendHandles(ctx, lease, handles...)
+			})
+		},
+	}
+	c.Flags().DurationVar(&lease, "lease", 0, "from now on (as long as leases of the mailbox last unless set)")
+	return c
+}
+
+// settle runs a verdict on handles and lists the results. If some succeeded and some did not, the exit code says so; if
+// none did, it is that of the first failure.
+func (a *app) settle(ctx context.Context, handles []string, verdict func(context.Context, *client.Client) []client.Result) error {
+	return a.with(ctx, func(ctx context.Context, c *client.Client) error {
+		d := ackListDoc{Kind: "AckList", Items: []ackItem{}}
+		var first error
+		succeeded := 0
+		for i, r := range verdict(ctx, c) {
+			item := ackItem{Handle: handles[i], OK: r.Err == nil}
+			if r.Err == nil {
+				succeeded++
+			} else {
+				item.Code = codeOf(r.Err)
+				if first == nil {
+					first = r.Err
+				}
+			}
+			d.Items = append(d.Items, item)
+		}
+		if err := a.out.document(d); err != nil {
+			return err
+		}
+		if first != nil && succeeded > 0 {
+			return errPartial
+		}
+		return first
+	})
+}
+
+// codeOf is the code of an error as documents show it.
+func codeOf(err error) string {
+	var e *client.Error
+	if errors.As(err, &e) {
+		return string(e.Code)
+	}
+	return explain(err, false).code
+}

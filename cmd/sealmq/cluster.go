@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sealmq/sealmq/client"
+	"github.com/sealmq/sealmq/internal/local"
+)
+
+// A service is an identity of a cluster on this machine, what it may do, and whether it has a mailbox of its own name.
+type service struct {
+	name    string
+	role    local.Role
+	mailbox bool
+	grants  []right
+}
+
+type right struct{ actions, resource string }
+
+// admin is the operator that every tree gets: its first grants have to come from somebody.
+var admin = service{name: "admin", role: local.Operator}
+
+// inhabited is a running cluster with its services: what is left to do is use it.
+type inhabited struct {
+	*local.Cluster
+	context string // path of the context file
+}
+
+// inhabit starts a cluster, makes the services that are missing, gives them their rights and mailboxes, and writes the
+// context last: when it exists, the cluster takes sends as the first service. It may be run again at any point; a
+// context from before stays until then, and who uses it meanwhile waits for the nodes.
+func inhabit(ctx context.Context, c *local.Cluster, name string, services []service) (*inhabited, error) {
+	for _, s := range append([]service{admin}, services...) {
+		if err := makeLocalIdentity(c.Dir, s.name, s.role); err != nil {
+			return nil, fmt.Errorf("identity %s: %w", s.name, err)
+		}
+	}
+	if err := c.Start(ctx); err != nil {
+		return nil, err
+	}
+	draft := filepath.Join(c.Dir, ".context.toml")
+	if err := saveContext(draft, name, services[0].name, c); err != nil {
+		return nil, err
+	}
+	if err := grantAll(ctx, draft, services); err != nil {
+		return nil, err
+	}
+	for _, s := range services {
+		if !s.mailbox {
+			continue
+		}
+		if err := ensureMailbox(ctx, draft, s.name); err != nil {
+			return nil, fmt.Errorf("mailbox of %s: %w", s.name, err)
+		}
+	}
+	final := local.ContextFile(c.Dir)
+	return &inhabited{c, final}, os.Rename(draft, final)
+}
+
+// saveContext writes a context for the cluster's tree, which stands in the same directory.
+func saveContext(path, name, identity string, c *local.Cluster) error {
+	ctx := &client.Context{
+		Name: name, Cluster: hex.EncodeToString(c.Nodes[0].Options.Cluster[:]),
+		CA: filepath.Join("ca", "client.crt"), Identity: filepath.Join("id", identity), Nodes: map[string]string{},
+	}
+	for _, m := range c.Nodes[0].Options.Members {
+		ctx.Nodes[m.Node] = m.Client
+	}
+	return ctx.Save(path)
+}
+
+// grantAll gives the services their rights. Those that they have already are left as they are.
+func grantAll(ctx context.Context, contextFile string, services []service) error {
+	c, err := client.Connect(ctx, client.FromContext(contextFile).As(admin.name))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, s := range services {
+		for _, r := range s.grants {
+			if _, _, err := c.AddGrant(ctx, s.name, r.actions, r.resource); err != nil {
+				return fmt.Errorf("granting %s to %s: %w", r.actions, s.name, err)
+			}
+		}
+	}
+	return grantsServed(ctx, c)
+}
+
+// grantsServed returns when every node that answers has applied what the control group has committed by now: each
+// decides rights from its own copy, and a mailbox may be led by any of them.
+func grantsServed(ctx context.Context, c *client.Client) error {
+	target := uint64(0)
+	for {
+		status, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		control := status.Groups[0]
+		if target == 0 {
+			target = control.Commit
+		}
+		served := true
+		for _, n := range status.Nodes {
+			served = served && (n.State == "unreachable" || control.Applied[n.Node] >= target)
+		}
+		if served {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// ensureMailbox makes the mailbox of a service's name, as that service: it is the owner and keeps the keys.
+func ensureMailbox(ctx context.Context, contextFile, name string) error {
+	c, err := client.Connect(ctx, client.FromContext(contextFile).As(name))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.CreateMailbox(ctx, name)
+	var e *client.Error
+	if errors.As(err, &e) && e.Code == client.CodeExists {
+		return nil
+	}
+	return err
+}

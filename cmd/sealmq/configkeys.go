@@ -1,0 +1,221 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A key is one setting of a node. The table below drives the file, the environment, the flags of `server`, the
+// defaults, `config check` and `config show`: a setting that is not in it does not exist.
+type key struct {
+	name  string // section.key as in the file; no section for the first three
+	kind  kind
+	value string // default, as it would stand in the file
+	help  string
+}
+
+type kind int
+
+const (
+	kindText kind = iota
+	kindPath
+	kindSecret   // file:PATH or cred:NAME, never the secret itself
+	kindAddress  // host:port
+	kindOptional // host:port or empty
+	kindSize     // 32MiB
+	kindDuration // 2s
+	kindCount    // an integer in the file
+	kindSwitch   // a boolean in the file
+	kindShare    // 10% or a size
+	kindMembers  // an array of tables in the file; n1=PEER/CLIENT,... elsewhere
+	kindLevel
+	kindFormat
+)
+
+var keys = []key{
+	{"node", kindText, "", "this node's name, one of cluster.members"},
+	{"data", kindPath, "data", "data directory, made by `sealmq init`"},
+	{"root_key", kindSecret, "", "key that opens the data directory: file:PATH or cred:NAME"},
+
+	{"client.listen", kindAddress, "127.0.0.1:7420", "where clients connect"},
+	{"client.advertise", kindOptional, "", "address that clients dial, if it differs"},
+	{"client.cert", kindPath, "tls/client.crt", "certificate shown to clients"},
+	{"client.key", kindPath, "tls/client.key", "its private key"},
+	{"client.ca", kindPath, "tls/client-ca.crt", "authority whose certificates are clients"},
+
+	{"peer.listen", kindAddress, "127.0.0.1:7421", "where the other nodes connect"},
+	{"peer.advertise", kindOptional, "", "address that the other nodes dial, if it differs"},
+	{"peer.cert", kindPath, "tls/peer.crt", "certificate shown to the other nodes"},
+	{"peer.key", kindPath, "tls/peer.key", "its private key"},
+	{"peer.ca", kindPath, "tls/peer-ca.crt", "authority whose certificates are nodes"},
+
+	{"operator.listen", kindOptional, "", "where /livez, /readyz and /metrics are; empty: off"},
+	{"operator.cert", kindPath, "tls/operator.crt", "certificate shown to operators"},
+	{"operator.key", kindPath, "tls/operator.key", "its private key"},
+	{"operator.ca", kindPath, "tls/operator-ca.crt", "authority whose certificates are operators"},
+
+	{"cluster.id", kindText, "", "32 hexadecimal digits, drawn by `sealmq init`"},
+	{"cluster.members", kindMembers, "", "every node: name, peer address, client address"},
+	{"cluster.groups", kindCount, "4", "mail groups, fixed by `sealmq init`"},
+
+	{"journal.segment", kindSize, "32MiB", "size of a journal file"},
+	{"journal.grace", kindDuration, "10m", "how long a slow member's entries are kept"},
+	{"journal.max", kindShare, "10%", "how much of the disk they may take"},
+
+	{"raft.timeout", kindDuration, "2s", "silence after which a leader counts as lost"},
+
+	{"limits.body", kindSize, "1MiB", "largest message"},
+	{"limits.connections", kindCount, "1000", "clients at once"},
+	{"limits.memory", kindSize, "256MiB", "caches and what is in flight"},
+
+	{"log.level", kindLevel, "info", "debug, info, warn or error"},
+	{"log.format", kindFormat, "auto", "text, json, or auto: text on a terminal"},
+	{"log.names", kindSwitch, "false", "whether lines may carry mailbox and principal names"},
+}
+
+// refused are settings of other brokers that people look for. Naming why there is none beats "unknown".
+var refused = map[string]string{
+	"journal.fsync":   "every acknowledged message is fsynced by a majority; that cannot be switched off",
+	"journal.sync":    "every acknowledged message is fsynced by a majority; that cannot be switched off",
+	"client.tls":      "every listener speaks TLS 1.3; that cannot be switched off",
+	"peer.tls":        "every listener speaks TLS 1.3; that cannot be switched off",
+	"operator.tls":    "every listener speaks TLS 1.3; that cannot be switched off",
+	"client.insecure": "every listener speaks TLS 1.3; that cannot be switched off",
+	"peer.insecure":   "every listener speaks TLS 1.3; that cannot be switched off",
+	"client.password": "clients prove themselves with certificates",
+}
+
+func keyNamed(name string) (key, bool) {
+	i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
+	if i < 0 {
+		return key{}, false
+	}
+	return keys[i], true
+}
+
+// variable is the key's name in the environment.
+func (k key) variable() string {
+	return "SEALMQ_" + strings.ToUpper(strings.NewReplacer(".", "_").Replace(k.name))
+}
+
+// flag is the key's name on the command line of `server`.
+func (k key) flag() string {
+	return strings.NewReplacer(".", "-", "_", "-").Replace(k.name)
+}
+
+// check reports what is wrong with text as a value of k. It never repeats a secret.
+func (k key) check(text string) error {
+	var err error
+	switch k.kind {
+	case kindSecret:
+		if _, ok := secretPath(text); !ok {
+			return fmt.Errorf("must be file:PATH or cred:NAME; a secret never stands in the configuration itself")
+		}
+	case kindAddress:
+		err = checkAddress(text)
+	case kindOptional:
+		if text != "" {
+			err = checkAddress(text)
+		}
+	case kindPath:
+		if text == "" {
+			return fmt.Errorf("must not be empty")
+		}
+	case kindSize:
+		_, err = parseSize(text)
+	case kindDuration:
+		_, err = parseDuration(text)
+	case kindCount:
+		_, err = parseCount(text)
+	case kindSwitch:
+		_, err = parseSwitch(text)
+	case kindShare:
+		err = checkShare(text)
+	case kindMembers:
+		_, err = parseMembers(text)
+	case kindLevel:
+		err = oneOf(text, "debug", "info", "warn", "error")
+	case kindFormat:
+		err = oneOf(text, "auto", "text", "json")
+	}
+	return err
+}
+
+func oneOf(text string, words ...string) error {
+	if !slices.Contains(words, text) {
+		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
+	}
+	return nil
+}
+
+func checkAddress(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", text)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q has no port between 1 and 65535", text)
+	}
+	return nil
+}
+
+func parseSize(text string) (int64, error) {
+	units := []struct {
+		suffix string
+		bytes  int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}}
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(text, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n <= 0 || n > (1<<62)/u.bytes {
+			break
+		}
+		return n * u.bytes, nil
+	}
+	return 0, fmt.Errorf("%q is not a size like 512KiB, 32MiB or 1GiB", text)
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is not a time span like 500ms, 2s or 10m", text)
+	}
+	return d, nil
+}
+
+func parseCount(text string) (int, error) {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("%q is not a whole number above zero", text)
+	}
+	return int(n), nil
+}
+
+func parseSwitch(text string) (bool, error) {
+	switch text {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", text)
+}
+
+func checkShare(text string) error {
+	digits, percent := strings.CutSuffix(text, "%")
+	if !percent {
+		_, err := parseSize(text)
+		return err
+	}
+	if n, err := strconv.ParseUint(digits, 10, 8); err != nil || n == 0 || n > 100 {
+		return fmt.Errorf("%q is neither a percentage from 1%% to 100%% nor a size", text)
+	}
+	return nil
+}
