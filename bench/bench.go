@@ -6,8 +6,8 @@
 // Laws:
 //
 //   - No figure is assumed: what was not measured is absent from the report.
-//   - A message counts when it was acknowledged, in the run in which that happened, and its latency runs from the moment
-//     it was handed to the client.
+//   - A message counts when it was acknowledged, in the run in which that happened, and its latency runs from the
+//     moment it was handed to the client.
 //   - The machine's own limit is measured beside the figure, on the same disk in the same minute.
 //   - Load is random bytes and random choices from a seed that the report names.
 package bench

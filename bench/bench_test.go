@@ -61,7 +61,9 @@ func (p fakePending) Wait(context.Context) error {
 
 func TestSend(t *testing.T) {
 	f := &fake{}
-	o := Options{Size: 100, Senders: 3, InFlight: 7, Mailboxes: 20, Keyed: true, Duration: 20 * time.Millisecond, Runs: 3, Seed: 1}
+	o := Options{
+		Size: 100, Senders: 3, InFlight: 7, Mailboxes: 20, Keyed: true, Duration: 20 * time.Millisecond, Runs: 3, Seed: 1,
+	}
 	r, err := Send(t.Context(), f, o)
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,8 @@ type Run struct {
 	NodesCPUPerMillion      float64 `json:"nodes_cpu_s_per_million,omitempty"`
 	RSSBytes                int64   `json:"rss_bytes,omitempty"` // of the largest node at the end of the run
 	AllocsPerMessage        float64 `json:"allocs_per_message"`  // of the client
+	// OthersCPUShare is the part of the machine's processors that neither client nor nodes had, but somebody else.
+	OthersCPUShare float64 `json:"others_cpu_share,omitempty"`
 }
 
 // Latency is from handing a message to the client to its acknowledgement.

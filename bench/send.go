@@ -231,6 +231,7 @@ type sample struct {
 	at     time.Time
 	allocs uint64
 	client time.Duration
+	busy   time.Duration // of all processors together, by anybody
 	usage  Usage
 }
 
@@ -240,7 +241,7 @@ func takeSample(usage func() (Usage, error)) (s sample, err error) {
 			return s, err
 		}
 	}
-	s.client = ownCPU()
+	s.client, s.busy = ownCPU(), machineCPU()
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	s.allocs = mem.Mallocs
@@ -262,6 +263,8 @@ func finish(runs []stretch, o Options) []Run {
 			r.NodesCPUPerMillion = (s.after.usage.CPU - s.before.usage.CPU).Seconds() / n * 1e6
 			if o.Usage != nil {
 				r.CPUPerMillion = r.ClientCPUPerMillion + r.NodesCPUPerMillion
+				ours := s.after.client - s.before.client + s.after.usage.CPU - s.before.usage.CPU
+				r.OthersCPUShare = othersShare(s.after.busy-s.before.busy-ours, s.after.at.Sub(s.before.at))
 				r.DiskBytesPerPayloadByte = float64(s.after.usage.DiskBytes-s.before.usage.DiskBytes) / (n * float64(o.Size))
 			}
 			r.RSSBytes = s.after.usage.RSSBytes
@@ -269,4 +272,9 @@ func finish(runs []stretch, o Options) []Run {
 		rows[i] = r
 	}
 	return rows
+}
+
+// othersShare is a time on processors as a part of what all processors had, nothing where it was not measured.
+func othersShare(others, wall time.Duration) float64 {
+	return max(0, others.Seconds()/(wall.Seconds()*float64(runtime.NumCPU())))
 }

@@ -14,6 +14,8 @@ func processUsage(int) (time.Duration, int64, error) { return 0, 0, errors.ErrUn
 
 func ownCPU() time.Duration { return 0 }
 
+func machineCPU() time.Duration { return 0 }
+
 func allocated(info fs.FileInfo) int64 { return info.Size() }
 
 func fdatasync(f *os.File) error { return f.Sync() }

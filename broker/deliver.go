@@ -178,11 +178,11 @@ func (g *mailGroup) epochsOf(mb *storage.Mailbox, principal string, lease [8]byt
 	err := snapshot.HoldsOf(mb.Number, func(h storage.Hold) error {
 		if h.Leased && h.Lease == lease {
 			receiver, found = h.Receiver, true
-			return storage.Stop
+			return storage.ErrStop
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, storage.Stop) || !found {
+	if err != nil && !errors.Is(err, storage.ErrStop) || !found {
 		return nil, err
 	}
 	leases, err := snapshot.Leased(mb.Number, receiver, principal)

@@ -14,9 +14,7 @@ import (
 
 // ledger is what a sender of counted messages knows.
 type ledger struct {
-	mu      sync.Mutex
-	acked   map[uint64]uint64 // number by counter
-	unknown []uint64          // counters whose send had an unknown outcome and was not repeated
+	acked map[uint64]uint64 // number by counter
 }
 
 // stream sends messages one after the other until stop, through whatever happens, repeating each until it has an

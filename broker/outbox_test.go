@@ -67,6 +67,7 @@ func TestOutboxRoom(t *testing.T) {
 		go func() { ended <- o.run(w) }()
 		big := string(make([]byte, outboxBytes))
 		o.append(say(big))
+		synctest.Wait() // it is being written
 		o.append(say("x"))
 		room := make(chan error, 1)
 		go func() { room <- o.room() }()

@@ -229,44 +229,32 @@ func TestProposerMakesWaitAndRefuses(t *testing.T) {
 
 // TestProposerKeepsTogether: commands that belong together are not parted by others.
 func TestProposerKeepsTogether(t *testing.T) {
-	log, l := &fakeLog{}, &told{}
-	p := log.proposer(1 << 20)
+	header := len(machine.AppendEntryHeader(nil, 1, 7))
+	var all []byte
+	l := &told{}
+	p := newProposer(proposerOptions{
+		// Every command is one byte, and every entry is answered at once.
+		propose: func(data []byte) proposal {
+			all = append(all, data[header:]...)
+			answered := &fakeProposal{done: make(chan struct{}), result: make([]machine.Outcome, len(data)-header)}
+			close(answered.done)
+			return answered
+		},
+		control: func() uint64 { return 7 }, now: func() int64 { return 1 }, asked: new(atomic.Int64),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{}), limitBytes: 1 << 20,
+	})
 	var adding sync.WaitGroup
 	for i := range 8 {
 		adding.Go(func() {
+			name := string(rune('a' + i))
 			for range 100 {
-				name := string(rune('a' + i))
 				p.addAll(proposed{say(name), l.as(name)}, proposed{say(name), l.as(name)})
 			}
 		})
 	}
-	answered := 0
-	all := ""
-	stop := make(chan struct{})
-	go func() { adding.Wait(); close(stop) }()
-	header := len(machine.AppendEntryHeader(nil, 1, 7))
-	for running := true; running || answered < log.len(); {
-		select {
-		case <-stop:
-			running = false
-			stop = nil
-		default:
-		}
-		if answered == log.len() {
-			if p.held() == 0 && !running {
-				break
-			}
-			time.Sleep(time.Millisecond)
-			running = running || p.held() > 0
-			continue
-		}
-		data := log.entries[answered].data[header:]
-		all += string(data)
-		log.answer(answered, len(data), machine.CodeOK, nil)
-		answered++
-	}
+	adding.Wait()
 	p.close()
-	if len(all) != 1600 {
+	if len(all) != 1600 || len(l.take()) != 1600 {
 		t.Fatalf("%d commands came", len(all))
 	}
 	for i := 0; i < len(all); i += 2 {

@@ -116,6 +116,7 @@ func TestLargeFramesTakeTurns(t *testing.T) {
 		if err := <-thirdDone; !errors.Is(err, errNoPlace) {
 			t.Errorf("without a place: %v", err)
 		}
+		third.peer.Close()
 		third = newReading(large)
 		send(third, whole)
 		go func() { thirdDone <- third.next() }()

@@ -59,9 +59,9 @@ func TestWakeTakesTurns(t *testing.T) {
 	w.leave(box, takers["b"])
 	w.leave(box, takers["b"])
 	w.wake(box, 10)
-	expect("without b", "a", "c")
+	expect("without b", "c", "a")
 	w.on(box, func(f *fakeTaker) { asked = append(asked, f.name) })
-	expect("all on the mailbox", "c", "a")
+	expect("all on the mailbox", "a", "c")
 }
 
 func TestWaitListClosed(t *testing.T) {

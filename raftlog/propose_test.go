@@ -183,14 +183,21 @@ func TestTransferKeepsTheOrderOfProposals(t *testing.T) {
 				return 0, ""
 			}
 		}
-		ps := []*Proposal{old.groups[0].Propose([]byte("b"))}
 		failed := make(chan error)
 		go func() { failed <- old.groups[0].TransferLeadership() }()
-		want := strings.Fields("a b")
+		synctest.Wait()
+		var ps []*Proposal
+		want := []string{"a"}
 		for i := range 20 {
 			want = append(want, fmt.Sprint("t", i))
 			ps = append(ps, old.groups[0].Propose([]byte(want[len(want)-1])))
 			time.Sleep(testTimeout / 30)
+			q := old.groups[0].pipeline
+			q.mu.Lock()
+			if i == 10 && (len(q.waiting) != 11 || len(q.handed)+len(q.again) > 0) {
+				t.Errorf("%d wait, %d handed to Raft, %d refused by it", len(q.waiting), len(q.handed), len(q.again))
+			}
+			q.mu.Unlock()
 		}
 		if err := <-failed; err == nil || errors.Is(err, ErrNotLeader) {
 			t.Errorf("the transfer ended with %v", err)

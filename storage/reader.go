@@ -201,8 +201,8 @@ func (r Reader) Secret(id [16]byte, generation uint32) (secret [32]byte, err err
 	return secret, err
 }
 
-// Stop, returned to a scan, ends it early without being an error of it.
-var Stop = errors.New("stop")
+// ErrStop, returned to a scan, ends it early without being an error of it.
+var ErrStop = errors.New("stop")
 
 // scan calls fn with the rows between two keys. Neither slice may be kept.
 func (r Reader) scan(lower, upper []byte, fn func(k, row []byte) error) (err error) {
@@ -216,7 +216,7 @@ func (r Reader) scan(lower, upper []byte, fn func(k, row []byte) error) (err err
 		if err == nil {
 			err = fn(iter.Key(), row)
 		}
-		if errors.Is(err, Stop) {
+		if errors.Is(err, ErrStop) {
 			return nil
 		}
 		if err != nil {

@@ -45,7 +45,7 @@ func (r Reader) listNames(table key, prefix, afterName string, limit int) ([]Mai
 			return err
 		}
 		if out = append(out, m); len(out) == limit {
-			return Stop
+			return ErrStop
 		}
 		return nil
 	})

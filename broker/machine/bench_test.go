@@ -2,7 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 )
 
@@ -23,7 +22,6 @@ type bench struct {
 	header  []byte
 	leases  uint64
 	keys    uint64
-	taken   map[[16]byte][]Outcome
 }
 
 func newBench(b *testing.B, l benchLoad) *bench {
@@ -96,14 +94,6 @@ func (s *bench) commands(cs []command) (out []Entry) {
 
 // round is how many messages are prepared at a time, outside of what is measured.
 const round = 8_192
-
-// meter measures phases and counts by message.
-type meter struct {
-	b           *testing.B
-	mallocs     uint64
-	before      runtime.MemStats
-	countAllocs bool
-}
 
 func (s *bench) timed(entries []Entry) [][]Outcome {
 	var out [][]Outcome

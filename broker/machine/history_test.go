@@ -20,7 +20,30 @@ func TestHistories(t *testing.T) {
 		h := newHistory(t)
 		defer func() { h.stores.Close() }()
 		datadriven.RunTest(t, path, h.run)
+		want := rows(t, h.m)
+		mustEqual(t, "rows after one run", applyAnew(t, h.all, len(h.all), false), want)
+		mustEqual(t, "rows after a run for each entry, nothing kept in memory between them", applyAnew(t, h.all, 1, true), want)
 	})
+}
+
+// applyAnew applies entries to new stores in runs of some size, opening the machine again for each if that is asked
+// for, and returns the rows.
+func applyAnew(t *testing.T, entries []Entry, size int, reopen bool) map[string]string {
+	t.Helper()
+	stores := newStores(t)
+	m, err := OpenMail(stores, 1, 0)
+	for at := 0; at < len(entries) && err == nil; at += size {
+		if _, err = m.Apply(entries[at:min(at+size, len(entries))], nil, false); err == nil && reopen {
+			err = stores.Flush(t.Context()) // or the index of keys/ is behind
+			if err == nil {
+				m, err = OpenMail(stores, 1, 0)
+			}
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows(t, m)
 }
 
 type history struct {

@@ -233,3 +233,37 @@ func TestSkippedEntries(t *testing.T) {
 		t.Errorf("a run whose outcomes nobody wants gives %v, %v", out, err)
 	}
 }
+
+// A page remembers only the last leases that acknowledged, so that the row of a mailbox whose messages are acknowledged
+// one by one stays small.
+func TestAckedAreForgotten(t *testing.T) {
+	b := newLimitBox(t)
+	const n = 250
+	b.run(b.send(n+1, 1, 60))
+	ack := func(seq uint64) *Ack { return &Ack{"ada", boxID(1), leaseID(seq), []SeqRange{{seq, 1}}} }
+	largest := 0
+	for seq := uint64(1); seq <= n; seq++ {
+		if o := b.run(b.lease(1), ack(seq))[1]; o.Codes[0].Code != CodeOK {
+			t.Fatalf("ack %d: %v", seq, o.Codes)
+		}
+		for k, row := range rows(t, b.m) {
+			if k[4:6] == "21" {
+				largest = max(largest, len(row)/2)
+			}
+		}
+	}
+	remembered := 0
+	for seq := uint64(1); seq <= n; seq++ {
+		if o := b.run(ack(seq))[0]; o.Codes[0].Code == CodeOK {
+			remembered++
+		} else if seq > n-maxAcked/2 {
+			t.Errorf("the ack of %d is not remembered", seq)
+		}
+	}
+	if remembered > maxAcked || remembered < maxAcked/2 {
+		t.Errorf("%d acks are remembered", remembered)
+	}
+	if largest > 600 {
+		t.Errorf("the row grew to %d bytes", largest)
+	}
+}

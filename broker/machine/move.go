@@ -138,14 +138,12 @@ func (m *Mail) advance(mb *mailbox) {
 	}
 }
 
-// turnPage is told that the head went from one page into another, whose states are in the state row from now on.
+// turnPage is told that the head went from one page into another, whose states are in the state row from now on. The
+// page that it left was changed by the same command, and so will be written to a row of its own if it is kept.
 func (m *Mail) turnPage(mb *mailbox, from, to uint64) {
 	m.batch.DeletePage(mb.row.Number, to)
 	if p, _ := mb.page(to); p != nil {
 		p.dirty = false
-	}
-	if p, _ := mb.page(to - keptPages); p != nil && p.number == from {
-		p.dirty = true // it had no row of its own
 	}
 	for number := max(from, keptPages) - keptPages; number+keptPages < to; number++ {
 		m.batch.DeletePage(mb.row.Number, number)

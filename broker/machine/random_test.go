@@ -21,7 +21,6 @@ type generator struct {
 	twin    *twin
 	log     testLog
 	leases  uint64
-	records map[[16]byte]uint64
 	counter map[string]uint64
 	bulk    bool // many messages that live long, so that heads cross pages
 }

@@ -82,7 +82,7 @@ func (m *Mail) dueRows(from expiryKey, before uint32, limit int) []expiryRow {
 			rows = append(rows, expiryRow{key, e})
 		}
 		if len(rows) > limit {
-			return storage.Stop
+			return storage.ErrStop
 		}
 		return nil
 	}

@@ -68,14 +68,17 @@ func newExtend(a *app) *cobra.Command {
 	return c
 }
 
+// A verdict is said about handles, and has a result for each.
+type verdict func(context.Context, *client.Client) []client.Result
+
 // settle runs a verdict on handles and lists the results. If some succeeded and some did not, the exit code says so; if
 // none did, it is that of the first failure.
-func (a *app) settle(ctx context.Context, handles []string, verdict func(context.Context, *client.Client) []client.Result) error {
+func (a *app) settle(ctx context.Context, handles []string, say verdict) error {
 	return a.with(ctx, func(ctx context.Context, c *client.Client) error {
 		d := ackListDoc{Kind: "AckList", Items: []ackItem{}}
 		var first error
 		succeeded := 0
-		for i, r := range verdict(ctx, c) {
+		for i, r := range say(ctx, c) {
 			item := ackItem{Handle: handles[i], OK: r.Err == nil}
 			if r.Err == nil {
 				succeeded++

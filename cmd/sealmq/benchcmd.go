@@ -16,12 +16,12 @@ import (
 	"github.com/sealmq/sealmq/internal/local"
 )
 
-const benchHelp = `Without --context it starts nodes of its own as processes in a temporary directory and ends them afterwards; with it,
-it drives that cluster, and leaves its mailboxes there.
+const benchHelp = `Without --context it starts nodes of its own as processes in a temporary directory and ends them
+afterwards; with it, it drives that cluster, and leaves its mailboxes there.
 
-Everything is on: TLS, at-rest encryption, sealed bodies, fsync by a quorum before the acknowledgement. Latency runs from
-handing a message to the client to its acknowledgement. Beside the figures stands how long fdatasync took on this disk in
-the same minute.`
+Everything is on: TLS, at-rest encryption, sealed bodies, fsync by a quorum before the
+acknowledgement. Latency runs from handing a message to the client to its acknowledgement. Beside
+the figures stands how long fdatasync took on this disk in the same minute.`
 
 func newBench(a *app) *cobra.Command {
 	c := group("bench", "Measure a cluster", newBenchSend(a))
@@ -174,11 +174,14 @@ func (d benchDoc) render(p *page) {
 		us := func(v int64) string { return fmt.Sprintf("%.1f", float64(v)/1000) }
 		rows[i] = []string{
 			fmt.Sprint(i + 1), humanCount(int64(r.PerSec)), us(r.LatencyUS.P50), us(r.LatencyUS.P99), us(r.LatencyUS.P999),
-			us(r.LatencyUS.Max), fmt.Sprint(r.Errors), measured("%.1f", r.ClientCPUPerMillion), measured("%.1f", r.NodesCPUPerMillion),
+			us(r.LatencyUS.Max), fmt.Sprint(r.Errors),
+			measured("%.1f", r.ClientCPUPerMillion), measured("%.1f", r.NodesCPUPerMillion),
 			measured("%.2f", r.DiskBytesPerPayloadByte), humanBytes(r.RSSBytes), fmt.Sprintf("%.1f", r.AllocsPerMessage),
+			measured("%.0f %%", 100*r.OthersCPUShare),
 		}
 	}
-	p.table([]string{"RUN", "MSG/S", "P50 MS", "P99", "P99.9", "MAX", "ERRORS", "CLIENT CPU S/M", "NODES CPU S/M", "DISK B/B", "RSS", "ALLOCS"}, rows)
+	p.table([]string{"RUN", "MSG/S", "P50 MS", "P99", "P99.9", "MAX", "ERRORS",
+		"CLIENT CPU S/M", "NODES CPU S/M", "DISK B/B", "RSS", "ALLOCS", "OTHERS' CPU"}, rows)
 	p.line("median %s msg/s (%s to %s); fdatasync p50 %.0f us in the same minute", humanCount(int64(d.PerSecMedian)),
 		humanCount(int64(d.PerSecMin)), humanCount(int64(d.PerSecMax)), m.FdatasyncP50US)
 }

@@ -48,7 +48,9 @@ func TestConfigSaysWhatWasProvisioned(t *testing.T) {
 func TestConfigPrecedence(t *testing.T) {
 	file := provisioned(t).Nodes[0].ConfigFile()
 	environment := func(name string) (string, bool) {
-		text, ok := map[string]string{"SEALMQ_RAFT_TIMEOUT": "3s", "SEALMQ_LOG_LEVEL": "warn", "SEALMQ_LOG_NAMES": "true"}[name]
+		text, ok := map[string]string{
+			"SEALMQ_RAFT_TIMEOUT": "3s", "SEALMQ_LOG_LEVEL": "warn", "SEALMQ_LOG_NAMES": "true",
+		}[name]
 		return text, ok
 	}
 	c, err := loadConfig(file, environment, map[string]string{"log.level": "debug"})
@@ -56,7 +58,8 @@ func TestConfigPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"raft.timeout": "3s environment", "log.level": "debug flag", "log.names": "true environment", "limits.memory": "256MiB file",
+		"raft.timeout": "3s environment", "log.level": "debug flag", "log.names": "true environment",
+		"limits.memory": "256MiB file",
 	} {
 		if s := c.settings[name]; s.text+" "+s.origin != want {
 			t.Errorf("%s is %s %s, not %s", name, s.text, s.origin, want)
@@ -65,34 +68,68 @@ func TestConfigPrecedence(t *testing.T) {
 	if c.settings["limits.memory"].line == 0 {
 		t.Error("no line for a value of the file")
 	}
-	_, err = loadConfig(file, func(name string) (string, bool) { return "often", name == "SEALMQ_RAFT_TIMEOUT" }, map[string]string{"log.level": "loud"})
-	if err == nil || !strings.Contains(err.Error(), "environment: SEALMQ_RAFT_TIMEOUT: ") || !strings.Contains(err.Error(), "flag: --log-level: ") {
-		t.Errorf("%v", err)
+	environment = func(name string) (string, bool) { return "often", name == "SEALMQ_RAFT_TIMEOUT" }
+	_, err = loadConfig(file, environment, map[string]string{"log.level": "loud"})
+	for _, want := range []string{"environment: SEALMQ_RAFT_TIMEOUT: ", "flag: --log-level: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 
 // TestConfigProblems changes one thing in a good file and expects one problem, at its line.
 func TestConfigProblems(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
-		"unknown key":         {`advertise = ""`, `advertize = ""`, "client.advertize: unknown key; did you mean client.advertise?"},
-		"unknown table":       {"[raft]", "[rafts]\nx = 1\n[raft]", "rafts: unknown key"},
-		"fsync off":           {"[journal]", "[journal]\nfsync = false", "journal.fsync: there is no such key: every acknowledged message is fsynced"},
-		"TLS off":             {"[client]", "[client]\ntls = false", "client.tls: there is no such key: every listener speaks TLS 1.3"},
-		"wrong type":          {"connections = 1000", `connections = "1000"`, "limits.connections: must be a number without quotes"},
-		"no number":           {"connections = 1000", "connections = 0", "limits.connections: \"0\" is not a whole number above zero"},
-		"bad size":            {`memory = "256MiB"`, `memory = "256 parsecs"`, "limits.memory: \"256 parsecs\" is not a size"},
-		"bad duration":        {`timeout = "500ms"`, `timeout = "soon"`, "raft.timeout: \"soon\" is not a time span"},
-		"bad level":           {`level = "info"`, `level = "loud"`, `log.level: "loud" is none of debug, info, warn, error`},
-		"secret in the file":  {`root_key = "file:root.key"`, `root_key = "hunter2hunter2"`, "root_key: must be file:PATH or cred:NAME"},
-		"key inside the data": {`root_key = "file:root.key"`, `root_key = "file:data/root.key"`, "root_key: lies inside the data directory"},
+		"unknown key": {
+			`advertise = ""`, `advertize = ""`,
+			"client.advertize: unknown key; did you mean client.advertise?",
+		},
+		"unknown table": {"[raft]", "[rafts]\nx = 1\n[raft]", "rafts: unknown key"},
+		"fsync off": {
+			"[journal]", "[journal]\nfsync = false",
+			"journal.fsync: there is no such key: every acknowledged message is fsynced",
+		},
+		"TLS off": {
+			"[client]", "[client]\ntls = false",
+			"client.tls: there is no such key: every listener speaks TLS 1.3",
+		},
+		"wrong type": {
+			"connections = 1000", `connections = "1000"`,
+			"limits.connections: must be a number without quotes",
+		},
+		"no number": {
+			"connections = 1000", "connections = 0",
+			"limits.connections: \"0\" is not a whole number above zero",
+		},
+		"bad size": {
+			`memory = "256MiB"`, `memory = "256 parsecs"`,
+			"limits.memory: \"256 parsecs\" is not a size",
+		},
+		"bad duration": {`timeout = "500ms"`, `timeout = "soon"`, "raft.timeout: \"soon\" is not a time span"},
+		"bad level": {
+			`level = "info"`, `level = "loud"`,
+			`log.level: "loud" is none of debug, info, warn, error`,
+		},
+		"secret in the file": {
+			`root_key = "file:root.key"`, `root_key = "hunter2hunter2"`,
+			"root_key: must be file:PATH or cred:NAME",
+		},
+		"key inside the data": {
+			`root_key = "file:root.key"`, `root_key = "file:data/root.key"`,
+			"root_key: lies inside the data directory",
+		},
 		"no certificate":      {`cert = "tls/client.crt"`, `cert = ""`, "client.cert: must not be empty"},
 		"missing certificate": {`cert = "tls/client.crt"`, `cert = "tls/none.crt"`, "client.cert: "},
 		"not a member":        {`node = "n1"`, `node = "n7"`, `node: "n7" is not one of cluster.members`},
-		"bad address":         {`{ node = "n2", peer = "`, `{ node = "n2", peer = "nowhere", client = "127.0.0.1:1" }, { node = "n3", peer = "`, `cluster.members: member n2: peer: "nowhere" is not HOST:PORT`},
-		"unknown member key":  {`{ node = "n2", peer`, `{ node = "n2", pear`, "cluster.members: member 2: pear: "},
-		"cluster id":          {`id = "`, `id = "zz`, "cluster.id: must be 32 hexadecimal digits"},
-		"syntax":              {"[raft]", "[raft", "expected"},
-		"twice":               {"[raft]", "[client]", "client"},
+		"bad address": {
+			`{ node = "n2", peer = "`,
+			`{ node = "n2", peer = "nowhere", client = "127.0.0.1:1" }, { node = "n3", peer = "`,
+			`cluster.members: member n2: peer: "nowhere" is not HOST:PORT`,
+		},
+		"unknown member key": {`{ node = "n2", peer`, `{ node = "n2", pear`, "cluster.members: member 2: pear: "},
+		"cluster id":         {`id = "`, `id = "zz`, "cluster.id: must be 32 hexadecimal digits"},
+		"syntax":             {"[raft]", "[raft", "expected"},
+		"twice":              {"[raft]", "[client]", "client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := provisioned(t).Nodes[0]
@@ -144,7 +181,9 @@ func TestConfigMembers(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, text := range []string{"", "n1", "n1=a:1", "n1=a:1/a", "=a:1/a:2", "n1=a:1/a:2,n1=b:1/b:2", "n1=a:1/a:2,n2=a:1/b:2"} {
+	for _, text := range []string{
+		"", "n1", "n1=a:1", "n1=a:1/a", "=a:1/a:2", "n1=a:1/a:2,n1=b:1/b:2", "n1=a:1/a:2,n2=a:1/b:2",
+	} {
 		if _, err := parseMembers(text); err == nil {
 			t.Errorf("%q passes", text)
 		}

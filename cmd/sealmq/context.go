@@ -67,7 +67,8 @@ func (a *app) identityDir() (string, error) {
 	}
 	dir := c.IdentityDir(a.as)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return "", notThere("sealmq id ls shows those that are there", "no identity %q beside %s", filepath.Base(dir), c.Path())
+		return "", notThere("sealmq id ls shows those that are there",
+			"no identity %q beside %s", filepath.Base(dir), c.Path())
 	}
 	return dir, nil
 }

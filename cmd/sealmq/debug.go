@@ -16,8 +16,9 @@ import (
 	"github.com/sealmq/sealmq/wire"
 )
 
-const debugHelp = `Tools that look into a node's files without changing them. They need the node's configuration, because its root key opens
-them. What they show are structures, numbers and lengths; bodies are sealed by their senders and stay so.`
+const debugHelp = `Tools that look into a node's files without changing them. They need the node's configuration,
+because its root key opens them. What they show are structures, numbers and lengths; bodies are
+sealed by their senders and stay so.`
 
 func newDebug(a *app) *cobra.Command {
 	c := group("debug", "Look into files, offline and read-only", newDebugJournal(a), newDebugPebble(a), newDebugFrame(a))

@@ -13,8 +13,8 @@ import (
 	"github.com/sealmq/sealmq/storage/sealedfs"
 )
 
-const debugPebbleHelp = `Runs one of Pebble's own tools on a store of a node that is stopped. The word STORE stands for the store's directory.
-Tools that write are refused.`
+const debugPebbleHelp = `Runs one of Pebble's own tools on a store of a node that is stopped. The word STORE
+stands for the store's directory. Tools that write are refused.`
 
 // readingTools are Pebble's tools that change nothing.
 var readingTools = []string{
@@ -37,7 +37,8 @@ func newDebugPebble(a *app) *cobra.Command {
 			if !known {
 				return usage("--store %s: the stores are state, bodies and keys", store)
 			}
-			if !slices.ContainsFunc(readingTools, func(t string) bool { return strings.HasPrefix(strings.Join(args, " ")+" ", t+" ") }) {
+			line := strings.Join(args, " ") + " "
+			if !slices.ContainsFunc(readingTools, func(t string) bool { return strings.HasPrefix(line, t+" ") }) {
 				return usage("the tools that only read are: %s", strings.Join(readingTools, ", "))
 			}
 			n, err := openNodeFiles(file)

@@ -15,10 +15,11 @@ import (
 	"github.com/sealmq/sealmq/internal/local"
 )
 
-const demoHelp = `Starts three nodes as processes in a temporary directory. One service sends every file in DIR, sealed, to another; in
-the middle of it the node that leads is killed and comes back. The receiver checks the sender, the order and the SHA-256
-of every file. Then everything that the nodes have on disk is searched for what was sent: the contents of files, the
-names of mailboxes and services; raw, in hexadecimal and in base64.`
+const demoHelp = `Starts three nodes as processes in a temporary directory. One service sends every file in DIR,
+sealed, to another; in the middle of it the node that leads is killed and comes back. The receiver
+checks the sender, the order and the SHA-256 of every file. Then everything that the nodes have on
+disk is searched for what was sent: the contents of files, the names of mailboxes and services; raw,
+in hexadecimal and in base64.`
 
 func newDemo(a *app) *cobra.Command {
 	d := &demo{app: a, kill: true}

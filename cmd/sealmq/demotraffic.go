@@ -231,7 +231,8 @@ func (d *demo) killLeader(ctx context.Context, c *client.Client, course *course,
 	d.doc.killed = leader
 	killed := time.Now()
 	course.update(func() { course.killed, course.allowed = killed, all*4/5 })
-	if err := course.await(ctx, func() bool { return !course.resumed.IsZero() || course.acked >= course.allowed }); err != nil {
+	resumed := func() bool { return !course.resumed.IsZero() || course.acked >= course.allowed }
+	if err := course.await(ctx, resumed); err != nil {
 		return err
 	}
 	if !course.resumed.IsZero() {

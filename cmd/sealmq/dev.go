@@ -18,11 +18,12 @@ import (
 	"github.com/sealmq/sealmq/internal/local"
 )
 
-const devHelp = `Runs a cluster inside this process, for trying things out: real nodes with TLS, rights and encryption on, three
-identities (you, echo, and admin, who may grant), and a service that sends back whatever comes into the mailbox "echo".
+const devHelp = `Runs a cluster inside this process, for trying things out: real nodes with TLS, rights and
+encryption on, three identities (you, echo, and admin, who may grant), and a service that sends back
+whatever comes into the mailbox "echo".
 
-Everything is in one directory. It survives a restart; delete the directory to start over. Other machines cannot reach
-it. Stop it with Ctrl-C.`
+Everything is in one directory. It survives a restart; delete the directory to start over. Other
+machines cannot reach it. Stop it with Ctrl-C.`
 
 // devServices are who lives in a dev cluster. The first one is who commands act as.
 var devServices = []service{
@@ -32,7 +33,9 @@ var devServices = []service{
 
 func newDev(a *app) *cobra.Command {
 	d := &dev{app: a}
-	c := &cobra.Command{Use: "dev", Short: "Run a cluster on this machine to try things out", Long: devHelp, Args: cobra.NoArgs}
+	c := &cobra.Command{
+		Use: "dev", Short: "Run a cluster on this machine to try things out", Long: devHelp, Args: cobra.NoArgs,
+	}
 	c.Flags().IntVar(&d.nodes, "nodes", 3, "how many nodes")
 	c.Flags().StringVar(&d.dir, "data", "sealmq-dev", "`DIR` that holds everything")
 	c.Flags().IntVar(&d.port, "port", local.BasePort, "client port of n1, further nodes +10; 0 picks free ports")
@@ -120,7 +123,8 @@ func (d *dev) cluster() (c *local.Cluster, fresh bool, err error) {
 		return nil, false, fmt.Errorf("%s %w, and holds no cluster", d.dir, local.ErrExists)
 	}
 	if d.nodesGiven && d.nodes != len(configs) {
-		return nil, false, usage("%s holds a cluster of %d nodes: leave --nodes out, or choose another --data", d.dir, len(configs))
+		return nil, false, usage("%s holds a cluster of %d nodes: leave --nodes out, or choose another --data",
+			d.dir, len(configs))
 	}
 	var nodes []broker.Options
 	for _, file := range configs {

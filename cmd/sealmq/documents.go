@@ -33,7 +33,7 @@ func (d sentDoc) rows() [][]string {
 		seq = "seq " + strconv.FormatUint(d.Seq, 10)
 	}
 	return [][]string{
-		{"sealed", "to " + d.Mailbox, fmt.Sprintf("%s -> %s", humanBytes(int64(d.BodyBytes)), humanBytes(int64(d.SealedBytes)))},
+		{"sealed", "to " + d.Mailbox, humanBytes(int64(d.BodyBytes)) + " -> " + humanBytes(int64(d.SealedBytes))},
 		{"stored", seq, strings.TrimSpace(fmt.Sprintf("%.1f ms  %s", d.StoredMS, again))},
 	}
 }
@@ -104,8 +104,8 @@ func (d mailboxListDoc) render(p *page) {
 func mailboxTable(p *page, items []mailboxDoc) {
 	rows := make([][]string, len(items))
 	for i, m := range items {
-		rows[i] = []string{m.Name, strconv.Itoa(int(m.Group)), humanCount(int64(m.Ready)), humanCount(int64(m.Leased)), humanBytes(int64(m.Bytes)),
-			m.OldestAt.String(), m.ID}
+		rows[i] = []string{m.Name, strconv.Itoa(int(m.Group)), humanCount(int64(m.Ready)), humanCount(int64(m.Leased)),
+			humanBytes(int64(m.Bytes)), m.OldestAt.String(), m.ID}
 	}
 	p.table([]string{"NAME", "GROUP", "READY", "LEASED", "BYTES", "OLDEST", "ID"}, rows)
 }

@@ -38,16 +38,24 @@ func TestDocuments(t *testing.T) {
 			[]statusNode{{"n1", "127.0.0.1:7420", "ok", "devel"}},
 			[]statusGroup{{0, "n1", 3, large, map[string]index64{"n1": 12, "n2": 11}}, {1, "", 0, 0, map[string]index64{}}}},
 		configDoc{"Config", "config.toml", nil},
-		configDoc{"Config", "config.toml", []configItem{{"raft.timeout", "2s", "file", 12}, {"log.level", "info", "default", 0}}},
+		configDoc{"Config", "config.toml", []configItem{
+			{"raft.timeout", "2s", "file", 12}, {"log.level", "info", "default", 0},
+		}},
 		versionDoc{"Version", "v0.1.0", "abcdef", "go1.26", 1},
 		doneDoc{"Done", "deleted", "m"},
 		readyDoc{"Ready", "n1", "127.0.0.1:7420"},
 		certificateDoc{"Certificate", "-----BEGIN CERTIFICATE-----\n"},
-		journalItemDoc{"JournalItem", journal.Item{File: "1.seg", Offset: 128, What: "entry", Group: 1, Index: large, Term: 2, Bytes: 300}},
+		journalItemDoc{"JournalItem", journal.Item{
+			File: "1.seg", Offset: 128, What: "entry", Group: 1, Index: large, Term: 2, Bytes: 300,
+		}},
 		frameDoc{"Frame", "send", 7, 1234},
-		initDoc{"Init", "0a0b", "prod", "prod/context.toml", []initNode{{"n1", "n1:7420", "n1:7421", "prod/nodes/n1/config.toml"}}},
-		devDoc{"Dev", "sealmq-dev", true, []string{"127.0.0.1:7420"}, []string{"you", "echo", "admin"}, "/d/context.toml", false, 950, "sealmq send"},
-		demoDoc{Kind: "Demo", OK: true, Files: 3, Messages: 7, Bytes: 1234, FailoverMS: 612.5, BytesScanned: 1 << 30, killed: "n2"},
+		initDoc{"Init", "0a0b", "prod", "prod/context.toml", []initNode{
+			{"n1", "n1:7420", "n1:7421", "prod/nodes/n1/config.toml"},
+		}},
+		devDoc{"Dev", "sealmq-dev", true, []string{"127.0.0.1:7420"}, []string{"you", "echo", "admin"},
+			"/d/context.toml", false, 950, "sealmq send"},
+		demoDoc{Kind: "Demo", OK: true, Files: 3, Messages: 7, Bytes: 1234, FailoverMS: 612.5, BytesScanned: 1 << 30,
+			killed: "n2"},
 		benchDoc{&bench.Report{Kind: "BenchRun", Workload: "send", Target: "sealmq", Version: "devel",
 			Machine: bench.Machine{Cores: 2, OS: "linux"}, Runs: []bench.Run{{Messages: 10, Seconds: 1, PerSec: 10}}}},
 	}
@@ -63,7 +71,8 @@ func TestDocuments(t *testing.T) {
 // TestExplain holds the exit code and the Error document of every kind of error.
 func TestExplain(t *testing.T) {
 	remote := func(code client.Code, outcome client.Outcome) error {
-		return fmt.Errorf("sending: %w", &client.Error{Code: code, Outcome: outcome, Retryable: true, Detail: "what happened"})
+		e := &client.Error{Code: code, Outcome: outcome, Retryable: true, Detail: "what happened"}
+		return fmt.Errorf("sending: %w", e)
 	}
 	var b bytes.Buffer
 	for _, err := range []error{
@@ -97,7 +106,9 @@ func TestExplain(t *testing.T) {
 }
 
 func TestHuman(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1234567: "1.2 MB", 5e12: "5.0 TB", 5e15: "5000.0 TB"} {
+	for n, want := range map[int64]string{
+		0: "0 B", 999: "999 B", 1000: "1.0 kB", 1234567: "1.2 MB", 5e12: "5.0 TB", 5e15: "5000.0 TB",
+	} {
 		if got := humanBytes(n); got != want {
 			t.Errorf("humanBytes(%d) = %q, not %q", n, got, want)
 		}

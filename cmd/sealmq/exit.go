@@ -59,7 +59,9 @@ type problem struct {
 }
 
 func (p problem) document() errorDoc {
-	return errorDoc{Kind: "Error", Code: p.code, Message: p.message, Hint: p.hint, Outcome: p.outcome, Retryable: p.retryable}
+	return errorDoc{
+		Kind: "Error", Code: p.code, Message: p.message, Hint: p.hint, Outcome: p.outcome, Retryable: p.retryable,
+	}
 }
 
 // failure is an error of this program's own.
@@ -154,7 +156,8 @@ func explain(err error, early bool) problem {
 	case errors.As(err, &port):
 		p.exit, p.code, p.hint = exitUsage, "port_taken", "choose another base with --port, or free ones with --port 0"
 	case errors.Is(err, local.ErrExists):
-		p.exit, p.code, p.hint = exitConflict, "exists", "choose another directory, or delete that one if you are done with it"
+		p.exit, p.code = exitConflict, "exists"
+		p.hint = "choose another directory, or delete that one if you are done with it"
 	case errors.Is(err, local.ErrNotLoopback):
 		p.exit, p.code = exitUsage, "not_loopback"
 		p.hint = "a cluster for other machines is made with: sealmq init"

@@ -10,9 +10,10 @@ import (
 	"github.com/sealmq/sealmq/wire"
 )
 
-const grantHelp = `Nobody may do anything that no grant allows. A grant names who (an identity's name, or a pattern), what (send, receive,
-ack, peek, stat, manage, keys, admin) and where (a mailbox's name or a pattern: * is one token, > at the end is one or
-more). The owner of a mailbox has every right on it but admin; operators have admin everywhere.`
+const grantHelp = `Nobody may do anything that no grant allows. A grant names who (an identity's name, or a pattern),
+what (send, receive, ack, peek, stat, manage, keys, admin) and where (a mailbox's name or a pattern:
+* is one token, > at the end is one or more). The owner of a mailbox has every right on it but
+admin; operators have admin everywhere.`
 
 func newGrant(a *app) *cobra.Command {
 	c := group("grant", "Say who may do what with which mailboxes", newGrantAdd(a), newGrantList(a), newGrantRemove(a))

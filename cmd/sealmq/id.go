@@ -44,15 +44,16 @@ func (i *idCommand) parent() (string, *client.Context, error) {
 
 const idNewHelp = `Makes an identity: a key that signs and seals, and a key for connections with a certificate.
 
-The certificate is signed here if the cluster's client authority is at hand: --ca DIR, or beside the context. Otherwise
-a certificate request is printed. Whoever has the authority signs it with "sealmq id sign", and its answer goes into
-DIR/NAME/client.crt.`
+The certificate is signed here if the cluster's client authority is at hand: --ca DIR, or beside the
+context. Otherwise a certificate request is printed. Whoever has the authority signs it with "sealmq
+id sign", and its answer goes into DIR/NAME/client.crt.`
 
 func (i *idCommand) create() *cobra.Command {
 	var operator bool
 	c := &cobra.Command{Use: "new NAME", Short: "Make an identity", Long: idNewHelp, Args: cobra.ExactArgs(1)}
 	c.Flags().StringVar(&i.ca, "ca", "", "`DIR` with the cluster's authorities")
-	c.Flags().BoolVar(&operator, "operator", false, "sign with the operator authority: an operator may do everything but read and send")
+	c.Flags().BoolVar(&operator, "operator", false,
+		"sign with the operator authority: an operator may do everything but read and send")
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		name := args[0]
 		parent, ctx, err := i.parent()
@@ -85,7 +86,8 @@ func (i *idCommand) create() *cobra.Command {
 		d := identityOf(id)
 		d.Request = string(request)
 		if request != nil {
-			i.out.say("have this request signed (sealmq id sign), and put the certificate into %s", filepath.Join(dir, "client.crt"))
+			i.out.say("have this request signed (sealmq id sign), and put the certificate into %s",
+				filepath.Join(dir, "client.crt"))
 		}
 		return i.out.document(d)
 	}

@@ -14,12 +14,14 @@ import (
 	"github.com/sealmq/sealmq/internal/local"
 )
 
-const initHelp = `Makes the files of a new cluster: three certificate authorities, and for each node a configuration, a root key,
-certificates and a formatted data directory; and the identity admin, an operator, with a context.
+const initHelp = `Makes the files of a new cluster: three certificate authorities, and for each node a configuration,
+a root key, certificates and a formatted data directory; and the identity admin, an operator, with a
+context.
 
-With --nodes N all nodes are on this machine. With --member, given once for each node, each is on a host of its own: copy
-DIR/nodes/NAME there and run "sealmq server --config config.toml". A member's address is where clients reach it; the other
-nodes reach it on the next port. DIR/ca holds the keys that can make anybody: keep it off the nodes.`
+With --nodes N all nodes are on this machine. With --member, given once for each node, each is on a
+host of its own: copy DIR/nodes/NAME there and run "sealmq server --config config.toml". A member's
+address is where clients reach it; the other nodes reach it on the next port. DIR/ca holds the keys
+that can make anybody: keep it off the nodes.`
 
 func newInit(a *app) *cobra.Command {
 	var o local.Options
@@ -55,7 +57,8 @@ func newInit(a *app) *cobra.Command {
 	c.Flags().StringVar(&o.Dir, "out", "", "`DIR` to make")
 	c.Flags().IntVar(&o.Nodes, "nodes", 3, "how many nodes, all on this machine")
 	c.Flags().IntVar(&o.Port, "port", local.BasePort, "client port of n1, further nodes +10; 0 picks free ports")
-	c.Flags().StringArrayVar(&members, "member", nil, "`NAME=HOST:PORT` of a node on a host of its own; repeat it for each node")
+	c.Flags().StringArrayVar(&members, "member", nil,
+		"`NAME=HOST:PORT` of a node on a host of its own; repeat it for each node")
 	c.Flags().IntVar(&o.Groups, "groups", 4, "mail groups, fixed from now on")
 	return c
 }
@@ -100,7 +103,8 @@ func describeInit(c *local.Cluster, context string) initDoc {
 	id := c.Nodes[0].Options.Cluster
 	d := initDoc{Kind: "Init", Cluster: hex.EncodeToString(id[:]), Data: c.Dir, Context: context}
 	for _, m := range c.Nodes[0].Options.Members {
-		d.Nodes = append(d.Nodes, initNode{m.Node, m.Client, m.Peer, filepath.Join(local.NodeDir(c.Dir, m.Node), "config.toml")})
+		config := filepath.Join(local.NodeDir(c.Dir, m.Node), "config.toml")
+		d.Nodes = append(d.Nodes, initNode{m.Node, m.Client, m.Peer, config})
 	}
 	return d
 }

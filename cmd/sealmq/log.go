@@ -12,7 +12,8 @@ import (
 // changed while it is in use.
 func newLogger(w io.Writer, format string, level *slog.LevelVar) *slog.Logger {
 	if format == "text" || format == "auto" && isTerminal(w) {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)}))
+		o := &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)}
+		return slog.New(tint.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }

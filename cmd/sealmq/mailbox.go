@@ -11,13 +11,15 @@ import (
 )
 
 func newMailbox(a *app) *cobra.Command {
-	return group("mailbox", "Make, show and delete mailboxes", newMailboxCreate(a), newMailboxList(a), newMailboxShow(a), newMailboxRemove(a))
+	return group("mailbox", "Make, show and delete mailboxes",
+		newMailboxCreate(a), newMailboxList(a), newMailboxShow(a), newMailboxRemove(a))
 }
 
-const mailboxCreateHelp = `Makes a mailbox that you own: you may receive from it, and nobody else can read what is in it. Its private keys stay in your
-identity's keyring; without them its messages are lost, so keep a copy.
+const mailboxCreateHelp = `Makes a mailbox that you own: you may receive from it, and nobody else can read what is
+in it. Its private keys stay in your identity's keyring; without them its messages are lost, so keep a copy.
 
-A name is made of tokens with dots between them: team.orders.eu. Whoever may send is said with "sealmq grant add".`
+A name is made of tokens with dots between them: team.orders.eu. Whoever may send is said with
+"sealmq grant add".`
 
 func newMailboxCreate(a *app) *cobra.Command {
 	var noKeys bool
@@ -31,7 +33,8 @@ func newMailboxCreate(a *app) *cobra.Command {
 				for _, name := range names {
 					box, err := c.CreateMailbox(ctx, name)
 					if err != nil {
-						return hintOn(client.CodePermissionDenied, err, "making mailboxes takes the right to manage them: sealmq grant add NAME manage %s", name)
+						return hintOn(client.CodePermissionDenied, err,
+							"making mailboxes takes the right to manage them: sealmq grant add NAME manage %s", name)
 					}
 					if err := a.out.document(mailboxOf("Mailbox", box)); err != nil {
 						return err
@@ -62,7 +65,8 @@ func (a *app) createEmpty(ctx context.Context, c *client.Client, names []string)
 			first = r.Err
 		}
 	}
-	if err := a.out.document(doneDoc{Kind: "Done", What: "made", Name: fmt.Sprintf("%d mailboxes", len(names)-failed)}); err != nil {
+	made := fmt.Sprintf("%d mailboxes", len(names)-failed)
+	if err := a.out.document(doneDoc{Kind: "Done", What: "made", Name: made}); err != nil {
 		return err
 	}
 	if failed > 0 && failed < len(names) {

@@ -36,7 +36,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SEALMQ_CONTEXT", "")
 			return os.MkdirAll(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "field": field, "noprocess": noProcess, "until": until, "signal": signalTo},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "await": await, "field": field, "noprocess": noProcess, "until": until, "signal": signalTo,
+		},
 	})
 }
 

@@ -14,9 +14,10 @@ import (
 	"github.com/sealmq/sealmq/client"
 )
 
-const recvHelp = `Takes messages out of a mailbox that you own, oldest first: one, unless --max or --follow says otherwise. The body goes to
-stdout byte for byte, a line about it to stderr. A message is acknowledged, and so gone, after it was written whole; if
-stdout is closed before that, or the disk of --out is full, it stays in the mailbox.
+const recvHelp = `Takes messages out of a mailbox that you own, oldest first: one, unless --max or --follow says
+otherwise. The body goes to stdout byte for byte, a line about it to stderr. A message is
+acknowledged, and so gone, after it was written whole; if stdout is closed before that, or the disk
+of --out is full, it stays in the mailbox.
 
 An empty mailbox is no error: nothing is printed and the exit code is 0, or 10 with --exit-empty.`
 
@@ -30,7 +31,8 @@ func newRecv(a *app) *cobra.Command {
 	f := c.Flags()
 	f.IntVar(&r.max, "max", 1, "how many messages at most")
 	f.DurationVar(&r.wait, "wait", 0, "how long to wait for the first one")
-	f.DurationVar(&r.lease, "lease", 0, "how long a message is kept from other receivers (30s unless the mailbox says otherwise)")
+	f.DurationVar(&r.lease, "lease", 0,
+		"how long a message is kept from other receivers (30s unless the mailbox says otherwise)")
 	f.BoolVar(&r.ack, "ack", true, "acknowledge each message; without it the lease is kept and the handle printed")
 	f.StringVar(&r.outDir, "out", "", "write each body into a file of its own in `DIR`, named SEQ-ID")
 	f.BoolVar(&r.follow, "follow", false, "go on until interrupted, or until --max")
@@ -113,7 +115,8 @@ func (r *recv) left() int {
 	return r.max - r.taken
 }
 
-func (r *recv) receive(ctx context.Context, c *client.Client, mailbox string, wait time.Duration) ([]*client.Message, error) {
+func (r *recv) receive(ctx context.Context, c *client.Client, mailbox string, wait time.Duration,
+) ([]*client.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+r.timeout)
 	defer cancel()
 	options := []client.ReceiveOption{client.Max(min(recvBatch, r.left())), client.Wait(wait)}
@@ -152,7 +155,8 @@ func (r *recv) take(ctx context.Context, c *client.Client, mailbox string, m *cl
 
 // about is the line on stderr. A body without an end of line leaves the terminal in the middle of one.
 func (r *recv) about(m *client.Message) string {
-	text := fmt.Sprintf("seq %d from %s (%s), %s, attempt %d", m.Seq, m.Sender, m.Trust, humanBytes(int64(len(m.Body))), m.Attempt)
+	size := humanBytes(int64(len(m.Body)))
+	text := fmt.Sprintf("seq %d from %s (%s), %s, attempt %d", m.Seq, m.Sender, m.Trust, size, m.Attempt)
 	if r.out.stdoutTerminal && !r.out.json && r.outDir == "" && len(m.Body) > 0 && m.Body[len(m.Body)-1] != '\n' {
 		return "\n" + text
 	}

@@ -65,8 +65,8 @@ func newRoot(a *app) *cobra.Command {
 	addCommands(root, "use", newSend(a), newRecv(a), newAck(a), newNack(a), newExtend(a))
 	addCommands(root, "access", newMailbox(a), newID(a), newTrust(a), newGrant(a))
 	root.AddCommand(topics()...)
-	addCommands(root, "run", newDev(a), newDemo(a), newInit(a), newServer(a), newStatus(a), newConfig(a), newBench(a), newDebug(a),
-		newVersion(a))
+	addCommands(root, "run", newDev(a), newDemo(a), newInit(a), newServer(a), newStatus(a), newConfig(a), newBench(a),
+		newDebug(a), newVersion(a))
 	return root
 }
 

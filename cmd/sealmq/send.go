@@ -21,12 +21,12 @@ import (
 
 const sendHelp = `Seals a message for the owner of MAILBOX and returns when a majority of the nodes has it on disk.
 
-The message is TEXT, or the contents of a file (-f FILE), or what comes on stdin. Mind that the arguments of a command can be
-seen in the list of processes by every user of this machine, and stay in the shell's history: a secret belongs in a file
-or a pipe.
+The message is TEXT, or the contents of a file (-f FILE), or what comes on stdin. Mind that the
+arguments of a command can be seen in the list of processes by every user of this machine, and stay
+in the shell's history: a secret belongs in a file or a pipe.
 
-If the answer was lost, it is not known whether the message is stored (exit code 12). With --dedup-key, sending the same
-again is safe for ten minutes: it is stored once.`
+If the answer was lost, it is not known whether the message is stored (exit code 12). With
+--dedup-key, sending the same again is safe for ten minutes: it is stored once.`
 
 func newSend(a *app) *cobra.Command {
 	s := &send{app: a}
@@ -39,7 +39,8 @@ func newSend(a *app) *cobra.Command {
 	}
 	c.Flags().StringVarP(&s.file, "file", "f", "", "send the contents of `FILE`; - is stdin")
 	c.Flags().StringVar(&s.key, "dedup-key", "", "`KEY` under which the message is stored once, however often it is sent")
-	c.Flags().StringVar(&s.contentType, "content-type", "", "`TYPE` that tells the receiver, and nobody else, what the body is")
+	c.Flags().StringVar(&s.contentType, "content-type", "",
+		"`TYPE` that tells the receiver, and nobody else, what the body is")
 	c.Flags().BoolVar(&s.reply, "reply", false, "wait for the answer in your own mailbox and print it")
 	return c
 }
@@ -94,7 +95,7 @@ func (s *send) body(text []string) ([]byte, error) {
 	case s.file != "" && s.file != "-":
 		f, err := os.Open(s.file)
 		if err != nil {
-			return nil, &failure{exit: exitUsage, code: "usage", message: fmt.Sprintf("%s: %s", s.file, plainFileError(err)), err: err}
+			return nil, usage("%s: %s", s.file, plainFileError(err))
 		}
 		defer f.Close()
 		return limited(f)
@@ -177,11 +178,12 @@ func (d answeredDoc) render(p *page) {
 	if printable(d.answer.Body) {
 		text = strconv.Quote(string(d.answer.Body))
 	}
-	rows := append(d.sent.rows(), []string{"reply", text, fmt.Sprintf("%.1f ms  from %s, seal and signature verified", millis(d.took), d.answer.Sender)})
-	p.table(nil, rows)
+	from := fmt.Sprintf("%.1f ms  from %s, seal and signature verified", millis(d.took), d.answer.Sender)
+	p.table(nil, append(d.sent.rows(), []string{"reply", text, from}))
 }
 
 // printable reports whether a body can be shown on a terminal as it is.
 func printable(b []byte) bool {
-	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' })
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }
+	return utf8.Valid(b) && !bytes.ContainsFunc(b, hidden)
 }

@@ -13,12 +13,14 @@ import (
 	"github.com/sealmq/sealmq/broker"
 )
 
-const serverHelp = `Runs one node until SIGTERM or SIGINT: it then takes no new connections, hands its leaderships over, answers what
-is in flight, and exits with 0 within ten seconds. A second signal ends it at once. SIGHUP reads certificates and
-log.level again; if what it finds is not in order, nothing changes and the log says so.
+const serverHelp = `Runs one node until SIGTERM or SIGINT: it then takes no new connections, hands its leaderships over,
+answers what is in flight, and exits with 0 within ten seconds. A second signal ends it at once.
+SIGHUP reads certificates and log.level again; if what it finds is not in order, nothing changes and
+the log says so.
 
-Every setting of the file has a variable (client.listen: SEALMQ_CLIENT_LISTEN) and a flag (--client-listen). The flag
-comes before the variable, the variable before the file. The data directory is made by ` + "`sealmq init`" + `, never here.
+Every setting of the file has a variable (client.listen: SEALMQ_CLIENT_LISTEN) and a flag
+(--client-listen). The flag comes before the variable, the variable before the file. The data
+directory is made by "sealmq init", never here.
 
 When the node is ready it prints one line, "ready NODE ADDRESS".`
 

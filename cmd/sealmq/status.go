@@ -8,8 +8,14 @@ import (
 	"github.com/sealmq/sealmq/client"
 )
 
-const statusHelp = `Shows whether the cluster can store messages and how many more nodes it can lose, then its nodes and groups. Any node
-can answer. The exit code is 5 if a group has no leader.`
+const statusHelp = `Shows whether the cluster can store messages and how many more nodes it can lose, then its nodes and
+groups. Any node can answer. The exit code is 5 if a group has no leader.`
+
+var errNoQuorum = &failure{
+	exit: exitUnreachable, code: "no_quorum",
+	message: "a group has no leader: it stores nothing until a majority of nodes is back",
+	hint:    "look at the nodes that are not ok, and at their logs",
+}
 
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -25,8 +31,7 @@ func newStatus(a *app) *cobra.Command {
 					return err
 				}
 				if d.Health == "no_quorum" {
-					return &failure{exit: exitUnreachable, code: "no_quorum", message: "a group has no leader: it stores nothing until a majority of nodes is back",
-						hint: "look at the nodes that are not ok, and at their logs"}
+					return errNoQuorum
 				}
 				return nil
 			})
@@ -35,7 +40,10 @@ func newStatus(a *app) *cobra.Command {
 }
 
 func statusOf(s *client.Status) statusDoc {
-	d := statusDoc{Kind: "Status", Cluster: s.Cluster, Health: s.Health, CanLose: s.CanLose, Nodes: []statusNode{}, Groups: []statusGroup{}}
+	d := statusDoc{
+		Kind: "Status", Cluster: s.Cluster, Health: s.Health, CanLose: s.CanLose,
+		Nodes: []statusNode{}, Groups: []statusGroup{},
+	}
 	for _, n := range s.Nodes {
 		d.Nodes = append(d.Nodes, statusNode{Node: n.Node, Address: n.Address, State: n.State, Version: n.Version})
 	}
@@ -44,7 +52,7 @@ func statusOf(s *client.Status) statusDoc {
 		for node, index := range g.Applied {
 			applied[node] = index64(index)
 		}
-		d.Groups = append(d.Groups, statusGroup{Group: int(g.Group), Leader: g.Leader, Term: g.Term, Commit: g.Commit, Applied: applied})
+		d.Groups = append(d.Groups, statusGroup{int(g.Group), g.Leader, g.Term, g.Commit, applied})
 	}
 	return d
 }

@@ -30,13 +30,16 @@ func exitCodesHelp() string {
 	return columns(rows)
 }
 
+const configurationIntro = `A node reads one TOML file, made by "sealmq init". A flag of "sealmq server" comes
+before a variable of the environment, that before the file, that before the default.
+Paths count from the file. Unknown keys are refused.`
+
 func configurationHelp() string {
 	rows := [][]string{{"KEY", "DEFAULT", "WHAT IT IS"}}
 	for _, k := range keys {
 		rows = append(rows, []string{k.name, k.value, k.help})
 	}
-	return "A node reads one TOML file, made by `sealmq init`. A flag of `sealmq server` comes before a variable of the environment,\n" +
-		"that before the file, that before the default. Paths count from the file. Unknown keys are refused.\n\n" + columns(rows)
+	return configurationIntro + "\n\n" + columns(rows)
 }
 
 // columns lays out rows under their first one.

@@ -10,9 +10,9 @@ import (
 	"github.com/sealmq/sealmq/envelope"
 )
 
-const trustHelp = `A name belongs to the key that it was first seen with: whoever sends or receives under another key later is refused,
-and the message is neither shown nor acknowledged. Compare the new fingerprint with its owner by another way than this
-cluster, then accept it.`
+const trustHelp = `A name belongs to the key that it was first seen with: whoever sends or receives under another key
+later is refused, and the message is neither shown nor acknowledged. Compare the new fingerprint
+with its owner by another way than this cluster, then accept it.`
 
 func newTrust(a *app) *cobra.Command {
 	c := group("trust", "Show and accept the identity keys of others",
@@ -82,7 +82,8 @@ func (a *app) pins() (*client.Pins, error) {
 
 func pinOf(kind string, p client.Pin) pinDoc {
 	d := pinDoc{
-		Kind: kind, Name: p.Name, Key: hex.EncodeToString(p.Key[:]), Fingerprint: p.Fingerprint(), PinnedAt: stamp(p.FirstSeen),
+		Kind: kind, Name: p.Name, Key: hex.EncodeToString(p.Key[:]), Fingerprint: p.Fingerprint(),
+		PinnedAt: stamp(p.FirstSeen),
 	}
 	if p.Changed() {
 		d.RefusedKey, d.RefusedFingerprint = hex.EncodeToString(p.Offered[:]), envelope.Fingerprint(p.Offered)

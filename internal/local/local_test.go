@@ -44,7 +44,8 @@ func TestProvisionTree(t *testing.T) {
 	if _, err := os.Stat(ContextFile(c.Dir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the context stands before the cluster takes sends")
 	}
-	if len(c.Nodes) != 3 || c.Nodes[1].Name != "n2" || c.Nodes[1].Options.DataDir != filepath.Join(c.Dir, "nodes/n2/data") {
+	data := filepath.Join(c.Dir, "nodes", "n2", "data")
+	if len(c.Nodes) != 3 || c.Nodes[1].Name != "n2" || c.Nodes[1].Options.DataDir != data {
 		t.Errorf("nodes: %+v", c.Nodes)
 	}
 }
@@ -110,7 +111,9 @@ func TestProvisionCertificates(t *testing.T) {
 	if err := Issue(CADir(c.Dir), dir, "you", Service); err != nil {
 		t.Fatal(err)
 	}
-	creds, err := pki.LoadCredentials(pki.Files{Cert: filepath.Join(dir, "client.crt"), Key: filepath.Join(dir, "client.key")})
+	creds, err := pki.LoadCredentials(pki.Files{
+		Cert: filepath.Join(dir, "client.crt"), Key: filepath.Join(dir, "client.key"),
+	})
 	if err != nil || creds.Name().Role != pki.Service || creds.Name().Kind != pki.Client {
 		t.Errorf("%v, %v", creds, err)
 	}
@@ -135,7 +138,8 @@ func TestProvisionRefusesWhatIsThere(t *testing.T) {
 func TestProvisionLeavesNothingHalf(t *testing.T) {
 	parent := t.TempDir()
 	_, err := Provision(Options{Dir: filepath.Join(parent, "tree"), Members: []broker.Member{
-		{Node: "n1", Client: "127.0.0.1:1", Peer: "127.0.0.1:2"}, {Node: "Not A Name", Client: "127.0.0.1:3", Peer: "127.0.0.1:4"},
+		{Node: "n1", Client: "127.0.0.1:1", Peer: "127.0.0.1:2"},
+		{Node: "Not A Name", Client: "127.0.0.1:3", Peer: "127.0.0.1:4"},
 	}})
 	if err == nil {
 		t.Fatal("made a node with a name that no certificate may have")

@@ -111,7 +111,7 @@ func (c *Credentials) Server(admit func(Name) error, protocols ...string) *tls.C
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			l := c.loaded.Load()
 			return &tls.Config{
-				MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, NextProtos: protocols,
+				MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, DynamicRecordSizingDisabled: true, NextProtos: protocols,
 				Certificates: []tls.Certificate{l.cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: l.roots,
 				VerifyConnection: func(s tls.ConnectionState) error {
 					return check(s, s.VerifiedChains, protocols, admit)
@@ -126,7 +126,7 @@ func (c *Credentials) Server(admit func(Name) error, protocols ...string) *tls.C
 func (c *Credentials) Client(admit func(Name) error, protocols ...string) *tls.Config {
 	l := c.loaded.Load()
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, NextProtos: protocols,
+		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, DynamicRecordSizingDisabled: true, NextProtos: protocols,
 		Certificates: []tls.Certificate{l.cert},
 		// The chain is verified in VerifyConnection, against our roots and without a host name.
 		InsecureSkipVerify: true,
