@@ -79,6 +79,20 @@ func readAppliedTime(from pebble.Reader, group uint16) (a Applied, timeMillis in
 	return a, timeMillis, err
 }
 
+// Applied returns what state/ and keys/ have applied of a group, durable or not, and the replicated time.
+func (s *Stores) Applied(group uint16) (state, keys Applied, timeMillis int64, err error) {
+	if state, timeMillis, err = readAppliedTime(s.dbs[State], group); err != nil {
+		return state, keys, 0, err
+	}
+	s.keysMu.Lock()
+	keys, noted := s.keysBehind[group]
+	s.keysMu.Unlock()
+	if !noted {
+		keys, err = readApplied(s.dbs[Keys], group)
+	}
+	return state, keys, timeMillis, err
+}
+
 // DurableApplied returns what a crash now would keep of a group: the lower of its two stores. Raft is told this at
 // start, and replays what is above it.
 func (s *Stores) DurableApplied(group uint16) (Applied, error) {

@@ -139,9 +139,7 @@ func (b *Batch) DeleteMailbox(m *Mailbox, s *MailboxState) {
 		b.DeleteIdentity(m)
 		b.dropMailbox(tableRecord, m.Number)
 	}
-	if s.Next > 1 {
-		b.delete(b.key(tableState).u64(m.Number))
-	}
+	b.delete(b.key(tableState).u64(m.Number))
 	if s.Next > PageSeqs {
 		b.dropMailbox(tablePage, m.Number)
 	}

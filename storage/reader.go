@@ -36,14 +36,6 @@ func (c closers) Close() error {
 	return errors.Join(errs...)
 }
 
-// Applied returns what state/ and keys/ have applied in memory, and the replicated time.
-func (r Reader) Applied() (state, keys Applied, timeMillis int64, err error) {
-	if state, timeMillis, err = readAppliedTime(r.state, r.group); err == nil {
-		keys, err = readApplied(r.keys, r.group)
-	}
-	return state, keys, timeMillis, err
-}
-
 func (r Reader) key(buf []byte, table byte) key { return newKey(buf, r.group, table) }
 
 // Group returns what the group keeps about itself.

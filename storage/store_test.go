@@ -207,7 +207,7 @@ func TestDurableApplied(t *testing.T) {
 	s = openOn(t, crashed, false)
 	defer func() { closeStores(t, s) }()
 	check(20)
-	state, keys, now, err := s.Reader(1).Applied()
+	state, keys, now, err := s.Applied(1)
 	if err != nil || state.Index != 20 || keys.Index != 21 || now != 20 {
 		t.Fatalf("state at %d, keys at %d, time %d, %v", state.Index, keys.Index, now, err)
 	}
@@ -390,7 +390,7 @@ func TestDamagedRows(t *testing.T) {
 	}
 	r := s.Reader(1)
 	reads := map[string]func() error{
-		"applied": func() error { _, _, _, err := r.Applied(); return err },
+		"applied": func() error { _, _, _, err := s.Applied(1); return err },
 		"durable": func() error { _ = s.FlushOne(State); _, err := s.DurableApplied(1); return err },
 		"name":    func() error { _, err := r.MailboxByName("box"); return err },
 		"list":    func() error { _, err := r.List("", "", 1); return err },

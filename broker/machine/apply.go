@@ -57,7 +57,7 @@ func openBase(stores *storage.Stores, group uint16) (*base, error) {
 		names: names{}, hashes: map[string][16]byte{},
 	}
 	var err error
-	if b.inState, b.inKeys, b.now, err = b.reader.Applied(); err != nil {
+	if b.inState, b.inKeys, b.now, err = stores.Applied(group); err != nil {
 		return nil, fmt.Errorf("reading what group %d has applied: %w", group, err)
 	}
 	b.publish()

@@ -143,7 +143,7 @@ func (mb *mailbox) trim() {
 	near, tail := next/storage.PageSeqs, mb.state.Next/storage.PageSeqs
 	tooMany := len(mb.pages) > maxPages
 	mb.pages = slices.DeleteFunc(mb.pages, func(p *page) bool {
-		ends := p.number == tail || p.number == mb.headPage()
+		ends := p.number == tail || p.number == mb.inlinePage
 		soon := p.number >= near && p.number < near+maxIdlePages/2
 		held := len(p.Leases) > 0 && !tooMany
 		return !ends && !soon && !held
@@ -196,6 +196,7 @@ func (m *Mail) load(row storage.Mailbox, err error) *mailbox {
 // unpack takes apart the parts of a state row that are kept elsewhere in memory.
 func (m *Mail) unpack(mb *mailbox) {
 	s := &mb.state
+	mb.inlinePage = mb.headPage()
 	for i := range s.Producers {
 		p := &s.Producers[i]
 		mb.inline = append(mb.inline, &producer{
@@ -204,7 +205,7 @@ func (m *Mail) unpack(mb *mailbox) {
 	}
 	s.Producers = nil
 	if len(s.Page.Spans) > 0 {
-		m.page(mb, mb.headPage()).Page = s.Page
+		m.page(mb, mb.inlinePage).Page = s.Page
 		s.Page = storage.Page{}
 	}
 }
@@ -219,7 +220,7 @@ func (mb *mailbox) pack() {
 		})
 	}
 	s.Page = storage.Page{}
-	if p, _ := mb.page(mb.headPage()); p != nil {
+	if p, _ := mb.page(mb.inlinePage); p != nil {
 		p.Normalize()
 		s.Page = p.Page
 	}
@@ -227,7 +228,7 @@ func (mb *mailbox) pack() {
 
 // loadHolds reads what the pages of a mailbox say about leases and returned messages.
 func (m *Mail) loadHolds(mb *mailbox) error {
-	if p, _ := mb.page(mb.headPage()); p != nil {
+	if p, _ := mb.page(mb.inlinePage); p != nil {
 		m.noteHolds(mb, p)
 	}
 	return m.reader.Pages(mb.row.Number, &mb.state, func(number uint64, row *storage.Page) error {
@@ -274,7 +275,7 @@ func (m *Mail) page(mb *mailbox, number uint64) *page {
 	if p.first() >= mb.state.Next {
 		p.statesRead, p.runsRead = true, true // nothing of it was ever written
 	}
-	if number == mb.headPage() {
+	if number == mb.inlinePage {
 		p.statesRead = true // they came with the mailbox, if there were any
 	}
 	for i := range mb.state.Runs {

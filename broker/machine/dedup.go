@@ -78,7 +78,9 @@ func (m *Mail) refresh(p *producer) {
 // have a row of its own already, which would then say something older.
 func (m *Mail) sent(mb *mailbox, p *producer) {
 	p.window = m.window
+	before := len(mb.inline)
 	mb.inline = slices.DeleteFunc(mb.inline, func(q *producer) bool { return q.window+1 < m.window })
+	mb.stateDirty = mb.stateDirty || len(mb.inline) != before
 	at := slices.Index(mb.inline, p)
 	if !p.own && len(p.Runs) <= maxInlineRuns && (at >= 0 || len(mb.inline) < maxInlineProducers) {
 		if at < 0 {

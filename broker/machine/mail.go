@@ -185,7 +185,7 @@ func (m *Mail) write() {
 				continue
 			}
 			p.dirty = false
-			if p.number == mb.headPage() {
+			if p.number == mb.inlinePage {
 				mb.stateDirty = true
 				continue
 			}

@@ -15,6 +15,8 @@ type mailbox struct {
 	// is written.
 	state  storage.MailboxState
 	inline []*producer
+	// inlinePage is the number of the page whose states are in the state row: the head's, but while the head moves.
+	inlinePage uint64
 
 	pages     []*page // some of them, ascending; always the head's if anything is known of it
 	leases    map[[8]byte]*lease
@@ -70,7 +72,7 @@ func (mb *mailbox) page(number uint64) (*page, int) {
 	return nil, i
 }
 
-// headPage returns the number of the page that the head is in, whose states are in the state row.
+// headPage returns the number of the page that the head is in.
 func (mb *mailbox) headPage() uint64 { return mb.state.Head / storage.PageSeqs }
 
 func (mb *mailbox) epochIndex(epoch uint32) (int, bool) {

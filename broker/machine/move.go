@@ -142,6 +142,7 @@ func (m *Mail) advance(mb *mailbox) {
 // page that it left was changed by the same command, and so will be written to a row of its own if it is kept.
 func (m *Mail) turnPage(mb *mailbox, from, to uint64) {
 	m.batch.DeletePage(mb.row.Number, to)
+	mb.inlinePage = to
 	if p, _ := mb.page(to); p != nil {
 		p.dirty = false
 	}
