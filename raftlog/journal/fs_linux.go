@@ -30,6 +30,15 @@ func syncData(f *os.File) error {
 	}
 }
 
+// openDirect opens a file for writing past the page cache. File systems that cannot, refuse the flag.
+func openDirect(name string) directFile {
+	f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_DIRECT, 0)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

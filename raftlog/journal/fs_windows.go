@@ -22,5 +22,7 @@ func reserve(f *os.File, sizeBytes int64) error {
 
 func syncData(f *os.File) error { return f.Sync() }
 
+func openDirect(string) directFile { return nil }
+
 // syncDir does nothing: Windows has no call for it, and NTFS journals its directories.
 func syncDir(string) error { return nil }

@@ -22,7 +22,7 @@ type packer struct {
 // begin starts a flush at place start, after a chunk with tag prev. bound is how many bytes may come.
 func (p *packer) begin(sealed *atrest.File, start uint32, prev tag, bound int) {
 	p.sealed, p.start, p.prev = sealed, start, prev
-	p.buf = slices.Grow(p.buf[:0], bound)
+	p.buf = growAligned(p.buf, bound)
 	p.plain = slices.Grow(p.plain[:0], roomBytes)
 }
 

@@ -198,7 +198,7 @@ func (s *spares) writeOver(name string) error {
 	if err != nil {
 		return err
 	}
-	zeros := make([]byte, min(fillStep, s.o.SegmentBytes))
+	zeros := growAligned(nil, fillStep)[:min(fillStep, s.o.SegmentBytes)]
 	for off := int64(0); off < s.o.SegmentBytes && err == nil && !s.stopped(); off += int64(len(zeros)) {
 		if err = writeFull(f, zeros[:min(int64(len(zeros)), s.o.SegmentBytes-off)], off); err == nil {
 			err = f.SyncData()
