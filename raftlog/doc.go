@@ -7,7 +7,7 @@
 // [Options].
 //
 // The rooms: host.go (what all groups of a node share), group.go (one group), start.go (bootstrap, checks, the first
-// leader), propose.go (entries in), fsm.go (entries out), lead.go (who leads), logstore.go, tail.go, stablestore.go and
+// leader), propose.go (entries in), fsm.go (entries out), lead.go (who leads), readindex.go (what everybody has been told), logstore.go, tail.go, stablestore.go and
 // snapshot.go (what Raft reads and writes), cache.go (recent entries), transport.go (Raft's calls), peer.go, link.go,
 // inbound.go and conn.go (connections), hello.go, rpc.go and configuration.go (bytes), errors.go, logger.go.
 //

@@ -22,6 +22,9 @@ var (
 // ErrNotFound means that no entry with this index and term is in the log.
 var ErrNotFound = errors.New("no such entry in the log")
 
+// ErrUnconfirmed means that no leader is known whom a majority confirms.
+var ErrUnconfirmed = errors.New("no leader is confirmed by a majority")
+
 // ErrDamaged marks a log and a machine that cannot belong together: the log ends before what the machine has applied,
 // holds another term there, or the machine has entries but no configuration. The node must not start.
 var ErrDamaged = errors.New("log does not reach the applied state")

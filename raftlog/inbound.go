@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sealmq/sealmq/internal/codec"
 )
 
 const (
@@ -196,8 +198,17 @@ func readRequest(r io.Reader, f head) (any, error) {
 	case frameTimeoutNow:
 		term, err := parseTimeoutNow(b)
 		return timeoutNow{term: term}, err
+	case frameStanding:
+		return askStanding{}, empty(b)
+	case frameReadIndex:
+		return askReadIndex{}, empty(b)
 	}
 	return nil, fmt.Errorf("%w: type %d in a request", errFrame, f.typ)
+}
+
+func empty(payload []byte) error {
+	r := codec.NewReader(payload)
+	return finish(&r, "question")
 }
 
 // answer hands a command to its group and sends what comes back.
@@ -205,7 +216,7 @@ func (h *Host) answer(p *peer, c *conn, f head, command any) {
 	var response any
 	err := error(errNoGroup)
 	if g := h.group(f.group); g != nil {
-		response, err = g.transport.deliver(p.node, command, c.dead)
+		response, err = g.answer(p.node, command, c.dead)
 	}
 	typ, payload := encodeReply(f.typ, response, err)
 	front := make([]byte, 0, headBytes+len(payload))
@@ -233,6 +244,14 @@ func encodeReply(asked frameType, response any, err error) (frameType, []byte) {
 	case *raft.TimeoutNowResponse:
 		if asked == frameTimeoutNow && err == nil {
 			return frameTimeoutReply, nil
+		}
+	case standing:
+		if asked == frameStanding && err == nil {
+			return frameStandingReply, appendStanding(nil, r)
+		}
+	case readIndex:
+		if asked == frameReadIndex && err == nil {
+			return frameReadIndexReply, appendReadIndex(nil, r)
 		}
 	}
 	if asked == frameVote || asked == framePreVote {

@@ -180,7 +180,8 @@ func (l *link) readReplies(c *conn) error {
 		}
 		switch h.typ {
 		case framePong:
-		case frameFailure, frameVoteReply, framePreVoteReply, frameAppendReply, frameTimeoutReply:
+		case frameFailure, frameVoteReply, framePreVoteReply, frameAppendReply, frameTimeoutReply, frameStandingReply,
+			frameReadIndexReply:
 			l.mu.Lock()
 			answer := l.calls[h.id]
 			delete(l.calls, h.id)

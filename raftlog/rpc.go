@@ -44,6 +44,11 @@ const (
 	frameAppendReply  frameType = 21
 	frameTimeoutNow   frameType = 22
 	frameTimeoutReply frameType = 23
+
+	frameStanding       frameType = 24
+	frameStandingReply  frameType = 25
+	frameReadIndex      frameType = 26
+	frameReadIndexReply frameType = 27
 )
 
 // failure says why a request was not answered. It carries no text: Raft reads meaning into error texts.

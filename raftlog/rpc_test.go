@@ -66,6 +66,12 @@ func vectors() []vector {
 		{"timeout now", frameTimeoutNow, uint64(7),
 			func(v any) []byte { return appendTimeoutNow(nil, v.(uint64)) },
 			func(b []byte) (any, error) { return parseTimeoutNow(b) }},
+		{"standing reply", frameStandingReply, standing{7, 103},
+			func(v any) []byte { return appendStanding(nil, v.(standing)) },
+			func(b []byte) (any, error) { return parseStanding(b) }},
+		{"read index reply", frameReadIndexReply, readIndex(102),
+			func(v any) []byte { return appendReadIndex(nil, v.(readIndex)) },
+			func(b []byte) (any, error) { return parseReadIndex(b) }},
 	}
 }
 
