@@ -27,10 +27,12 @@ func bystander(t *testing.T, c *cluster) func() {
 }
 
 func TestPlainTextIsNotAnswered(t *testing.T) {
+	t.Parallel()
 	c := common.get(t)
 	unharmed := bystander(t, c)
 	for _, text := range []string{
-		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", "SSH-2.0-x\r\n", "\x00\x00\x00\x05\x04\x00\x00\x00\x01",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", "SSH-2.0-x\r\n",
+		"\x00\x00\x00\x05\x04\x00\x00\x00\x01",
 	} {
 		raw, err := net.Dial("tcp", c.nodes["n1"].Client.Address)
 		if err != nil {
@@ -50,100 +52,119 @@ func TestPlainTextIsNotAnswered(t *testing.T) {
 	unharmed()
 }
 
-// TestCertificates: who may speak to the listener of clients and who may not, and likewise between nodes.
-func TestCertificates(t *testing.T) {
+// stranger is a certificate of an authority of its own.
+func stranger(t *testing.T, kind pki.Kind, cluster [16]byte, node bool) tls.Certificate {
+	t.Helper()
+	a, err := pki.CreateAuthority(kind, cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func() (pki.Leaf, error) { return a.IssueService("you", 0) }
+	if node {
+		issue = func() (pki.Leaf, error) { return a.IssueNode("n2", nil, 0) }
+	}
+	leaf, err := issue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.X509KeyPair(leaf.CertPEM, leaf.KeyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// certificateOf is what a node shows on one of its listeners.
+func certificateOf(t *testing.T, files broker.TLSFiles) tls.Certificate {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// TestClientPortAdmits services and operators of this cluster, with certificates that hold, over TLS 1.3, and who names
+// the protocol.
+func TestClientPortAdmits(t *testing.T) {
 	c := common.get(t)
 	unharmed := bystander(t, c)
-	pair := func(certFile, keyFile string) tls.Certificate {
-		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cert
-	}
 	node := c.nodes["n2"]
 	expired, err := c.issue("late", time.Nanosecond)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign := func(kind pki.Kind, cluster [16]byte, issue func(*pki.Authority) (pki.Leaf, error)) tls.Certificate {
-		a, err := pki.CreateAuthority(kind, cluster)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := issue(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert, err := tls.X509KeyPair(leaf.CertPEM, leaf.KeyPEM)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cert
+	you := func(change func(*tls.Config)) *tls.Config {
+		o := c.tlsConfig(c.certificate(t, "you"))
+		change(o)
+		return o
 	}
-	service := func(a *pki.Authority) (pki.Leaf, error) { return a.IssueService("you", 0) }
-	peer := func(a *pki.Authority) (pki.Leaf, error) { return a.IssueNode("n2", nil, 0) }
-
-	clientPort, peerPort := c.nodes["n1"].Client.Address, c.nodes["n1"].Peer.Address
 	for _, x := range []struct {
-		name, address string
-		config        func() *tls.Config
-		alert         string
+		name   string
+		config *tls.Config
+		alert  string
 	}{
-		{"no certificate", clientPort, func() *tls.Config { return c.tlsConfig() }, "certificate required"},
-		{"unknown authority", clientPort, func() *tls.Config { return c.tlsConfig(foreign(pki.Client, c.id, service)) }, ""},
-		{"a node's certificate between nodes", clientPort, func() *tls.Config { return c.tlsConfig(pair(node.Peer.TLS.Cert, node.Peer.TLS.Key)) }, ""},
-		{"a node's certificate for clients", clientPort, func() *tls.Config { return c.tlsConfig(pair(node.Client.TLS.Cert, node.Client.TLS.Key)) }, "bad certificate"},
-		{"a node's certificate for operators", clientPort, func() *tls.Config { return c.tlsConfig(pair(node.Operator.TLS.Cert, node.Operator.TLS.Key)) }, "bad certificate"},
-		{"expired", clientPort, func() *tls.Config { return c.tlsConfig(expired) }, "expired"},
-		{"TLS 1.2", clientPort, func() *tls.Config {
-			o := c.tlsConfig(c.certificate(t, "you"))
-			o.MinVersion, o.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
-			return o
-		}, "protocol version"},
-		{"another protocol", clientPort, func() *tls.Config {
-			o := c.tlsConfig(c.certificate(t, "you"))
-			o.NextProtos = []string{"h2"}
-			return o
-		}, "no application protocol"},
-		{"no protocol", clientPort, func() *tls.Config {
-			o := c.tlsConfig(c.certificate(t, "you"))
-			o.NextProtos = nil
-			return o
-		}, ""},
-		{"a client on the peer port", peerPort, func() *tls.Config {
-			o := c.tlsConfig(c.certificate(t, "you"))
-			o.NextProtos, o.InsecureSkipVerify = []string{"sealmq-peer/1"}, true
-			return o
-		}, ""},
-		{"an operator on the peer port", peerPort, func() *tls.Config {
-			o := c.tlsConfig(c.certificate(t, "operator/admin"))
-			o.NextProtos, o.InsecureSkipVerify = []string{"sealmq-peer/1"}, true
-			return o
-		}, ""},
-		{"a node of another cluster on the peer port", peerPort, func() *tls.Config {
-			o := c.tlsConfig(foreign(pki.Peer, random16(), peer))
-			o.NextProtos, o.InsecureSkipVerify = []string{"sealmq-peer/1"}, true
-			return o
-		}, ""},
-		{"the client protocol on the peer port", peerPort, func() *tls.Config {
-			o := c.tlsConfig(pair(node.Peer.TLS.Cert, node.Peer.TLS.Key))
-			o.InsecureSkipVerify = true
-			return o
-		}, "no application protocol"},
+		{"no certificate", c.tlsConfig(), "certificate required"},
+		{"unknown authority", c.tlsConfig(stranger(t, pki.Client, c.id, false)), ""},
+		{"another cluster", c.tlsConfig(stranger(t, pki.Client, random16(), false)), ""},
+		{"a node, as to nodes", c.tlsConfig(certificateOf(t, node.Peer.TLS)), ""},
+		{"a node, as to clients", c.tlsConfig(certificateOf(t, node.Client.TLS)), "bad certificate"},
+		{"a node, as to operators", c.tlsConfig(certificateOf(t, node.Operator.TLS)), "bad certificate"},
+		{"expired", c.tlsConfig(expired), "expired"},
+		{"TLS 1.2", you(func(o *tls.Config) { o.MinVersion, o.MaxVersion = 0, tls.VersionTLS12 }), "protocol version"},
+		{"another protocol", you(func(o *tls.Config) { o.NextProtos = []string{"h2"} }), "no application protocol"},
+		{"no protocol", you(func(o *tls.Config) { o.NextProtos = nil }), ""},
 	} {
-		err := firstError(x.address, x.config())
-		if err == nil || !strings.Contains(err.Error(), x.alert) {
-			t.Errorf("%s: %v, not %q", x.name, err, x.alert)
-		}
-		if e, ok := err.(net.Error); ok && e.Timeout() {
-			t.Errorf("%s: the connection stays open", x.name)
-		}
+		refusesHandshake(t, x.name, c.nodes["n1"].Client.Address, x.config, x.alert)
 	}
 	unharmed()
 	// Who it was stands in no log: names are not logged unless asked for.
-	if text := c.logs.String(); strings.Contains(text, "svc/") || strings.Contains(text, "operator/admin") {
-		t.Error("the log names who was refused")
+	for _, name := range []string{"svc/", "/node/", "operator/looker"} {
+		if strings.Contains(c.logs.String(), name) {
+			t.Errorf("the log says %q", name)
+		}
+	}
+}
+
+// TestPeerPortAdmits nodes of this cluster only, before a byte of the peer protocol is read.
+func TestPeerPortAdmits(t *testing.T) {
+	c := common.get(t)
+	unharmed := bystander(t, c)
+	as := func(cert tls.Certificate, protocol string) *tls.Config {
+		o := c.tlsConfig(cert)
+		o.NextProtos, o.InsecureSkipVerify = []string{protocol}, true
+		return o
+	}
+	const peers = "sealmq-peer/1"
+	node := certificateOf(t, c.nodes["n2"].Peer.TLS)
+	for _, x := range []struct {
+		name   string
+		config *tls.Config
+		alert  string
+	}{
+		{"a client", as(c.certificate(t, "you"), peers), ""},
+		{"an operator", as(c.certificate(t, "operator/admin"), peers), ""},
+		{"a node of another cluster", as(stranger(t, pki.Peer, random16(), true), peers), ""},
+		{"a node of an unknown authority", as(stranger(t, pki.Peer, c.id, true), peers), ""},
+		{"a node, as to clients", as(certificateOf(t, c.nodes["n2"].Client.TLS), peers), ""},
+		{"a node with the protocol of clients", as(node, wire.ALPN), "no application protocol"},
+		// It is a node, and what it says is not the peer protocol.
+		{"a node with a hello of clients", as(node, peers), ""},
+	} {
+		refusesHandshake(t, x.name, c.nodes["n1"].Peer.Address, x.config, x.alert)
+	}
+	unharmed()
+}
+
+// refusesHandshake fails unless a connection ends with an error that says alert.
+func refusesHandshake(t *testing.T, name, address string, config *tls.Config, alert string) {
+	t.Helper()
+	err := firstError(address, config)
+	if err == nil || !strings.Contains(err.Error(), alert) {
+		t.Errorf("%s: %v, not %q", name, err, alert)
+	}
+	if e, ok := err.(net.Error); ok && e.Timeout() {
+		t.Errorf("%s: the connection stays open", name)
 	}
 }
 
@@ -179,11 +200,13 @@ func TestHelloIsRefused(t *testing.T) {
 		request uint32
 		code    wire.Code
 	}{
-		{"newer versions", hello(func(h *wire.Hello) { h.MinVersion, h.MaxVersion = 2, 255 }), 7, wire.CodeUnsupportedVersion},
+		{"newer versions", hello(func(h *wire.Hello) { h.MinVersion, h.MaxVersion = 2, 255 }), 7,
+			wire.CodeUnsupportedVersion},
 		{"version 0", hello(func(h *wire.Hello) { h.MinVersion = 0 }), 0, wire.CodeBadRequest},
 		{"another cluster", hello(func(h *wire.Hello) { h.Cluster[0]++ }), 7, wire.CodeWrongCluster},
 		{"no magic", append([]byte{0, 0, 0, 40, 1, 0, 0, 0, 7}, make([]byte, 35)...), 0, wire.CodeBadRequest},
-		{"critical option", hello(func(h *wire.Hello) { h.Options = wire.Options{{Tag: 0x81, Value: nil}} }), 0, wire.CodeUnsupported},
+		{"critical option", hello(func(h *wire.Hello) { h.Options = wire.Options{{Tag: 0x81, Value: nil}} }), 0,
+			wire.CodeUnsupported},
 		{"text of control characters", hello(func(h *wire.Hello) { h.Client = "\x1b[2J" }), 0, wire.CodeBadRequest},
 		{"a request before it", wire.AppendFrame(nil, 1, &wire.Ping{}), 0, wire.CodeUnauthenticated},
 		{"an unknown request before it", []byte{0, 0, 0, 5, 200, 0, 0, 0, 1}, 0, wire.CodeUnauthenticated},
@@ -232,7 +255,8 @@ func TestFramesThatEndTheConnection(t *testing.T) {
 		{"a second hello", wire.AppendFrame(nil, 9, &wire.Hello{MinVersion: 1, MaxVersion: 1}), wire.CodeBadRequest},
 		{"a node's message", wire.AppendFrame(nil, 9, &wire.Done{}), wire.CodeBadRequest},
 		{"request 0", wire.AppendFrame(nil, 0, &wire.Ping{}), wire.CodeBadRequest},
-		{"an open request again", append(wire.AppendFrame(nil, 9, waiting), wire.AppendFrame(nil, 9, &wire.Ping{})...), wire.CodeBadRequest},
+		{"an open request again", append(wire.AppendFrame(nil, 9, waiting), wire.AppendFrame(nil, 9,
+			&wire.Ping{})...), wire.CodeBadRequest},
 		{"an open subscription again", append(wire.AppendFrame(nil, 9, subscribe(waiting.Mailbox)),
 			wire.AppendFrame(nil, 9, subscribe(waiting.Mailbox))...), wire.CodeBadRequest},
 		{"above the limit", binary.BigEndian.AppendUint32(nil, wire.FrameBytes+1), wire.CodeTooLarge},
@@ -252,6 +276,7 @@ func TestFramesThatEndTheConnection(t *testing.T) {
 
 // TestGarbage sends every type of message with bytes that are none: each is refused, typed, and nothing breaks.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	c := common.get(t)
 	unharmed := bystander(t, c)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -397,6 +422,7 @@ func TestPipelineWithoutReading(t *testing.T) {
 }
 
 func TestTooManyRequestsInFlight(t *testing.T) {
+	t.Parallel()
 	c := common.get(t)
 	box := c.owned(t, "flight", "flight.box")
 	conn := c.leading(t, "flight", "flight.box")
@@ -421,6 +447,7 @@ func TestTooManyRequestsInFlight(t *testing.T) {
 }
 
 func TestConnectionsAreLimited(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, 1, func(o *broker.Options) { o.Connections = 2 })
 	first, second := c.dial(t, "n1", "a"), c.dial(t, "n1", "b")
 	third := newTestConn(t, c.handshake(t, "n1", c.certificate(t, "c")))

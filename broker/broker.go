@@ -5,12 +5,12 @@
 // it cannot import the package that opens one. It must not know Pebble or the Raft library either.
 //
 // The rooms: open.go (the one place that joins all parts, in order, and takes them apart in reverse) · options.go ·
-// datadir.go · listener.go, conn.go, conn_end.go, source.go, outbox.go, courier.go, dispatch.go (connections) · admit.go
-// (memory) · identity.go (certificates) · rights.go · handle_*.go (a file for each family of requests) · propose.go (the
-// open entry) · replica.go (the log's view of a machine) · group.go, control.go · wake.go, receiver.go, epochs.go,
-// window.go, deliver.go (who waits, and what they get) · holds.go, upkeep.go (leases that run out, expiry, flushing) ·
-// headers.go (session headers at rest) · code.go (the only table from the machine's codes to the protocol's) · clock.go ·
-// metrics.go, observe.go, health.go, throttle.go (what the operator sees).
+// datadir.go · listener.go, conn.go, conn_end.go, source.go, outbox.go, courier.go, dispatch.go (connections) ·
+// admit.go (memory) · identity.go (certificates) · rights.go · handle_*.go (a file for each family of requests) ·
+// propose.go (the open entry) · replica.go (the log's view of a machine) · group.go, control.go, fresh.go, spread.go (grants: who has them, and who still counts on them) · wake.go, receiver.go,
+// epochs.go, window.go, deliver.go (who waits, and what they get) · holds.go, upkeep.go (leases that run out, expiry,
+// flushing) · headers.go (session headers at rest) · code.go (the only table from the machine's codes to the
+// protocol's) · clock.go · metrics.go, observe.go, health.go, throttle.go (what the operator sees).
 //
 // Laws:
 //
@@ -163,8 +163,10 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// handOver gives leaderships to other nodes, all at once, and does not wait longer than ctx for it.
+// handOver gives leaderships to other nodes, all at once. Where there is nobody to take them it does not wait for long.
 func (b *Broker) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*b.o.RaftTimeout)
+	defer cancel()
 	done := make(chan struct{})
 	var all sync.WaitGroup
 	for _, g := range b.groups() {

@@ -88,7 +88,8 @@ func TestNothingReadableOnDisk(t *testing.T) {
 	s.put(conn, 200)
 	record := sealed(500)
 	copy(record, "canary in a key record")
-	expect[*wire.Done](t, conn.call(&wire.KeyRecordPublish{Mailbox: box, Name: mailbox, Version: 1, OwnerKey: [32]byte{1}, Record: record}))
+	expect[*wire.Done](t, conn.call(&wire.KeyRecordPublish{Mailbox: box, Name: mailbox, Version: 1,
+		OwnerKey: [32]byte{1}, Record: record}))
 	d := expect[*wire.Deliver](t, conn.call(pull(box)))
 	m := nack(d, wire.NackReject, 2)
 	m.Detail = []byte("canary in a nack detail")
@@ -168,6 +169,7 @@ func reissue(t *testing.T, c *cluster, kind, node string, files broker.TLSFiles)
 
 // TestOperatorListener: probes and metrics for operators only, and no names in them.
 func TestOperatorListener(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, 1, func(o *broker.Options) { o.Operator.Address = "127.0.0.1:0" })
 	box := c.owned(t, "metricowner", "metric.box")
 	conn := c.leading(t, "metricowner", "metric.box")
@@ -197,7 +199,8 @@ func TestOperatorListener(t *testing.T) {
 		}
 		return response.StatusCode, string(b)
 	}
-	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/metrics": 200, "/": 404, "/debug/pprof/": 404} {
+	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/metrics": 200, "/": 404,
+		"/debug/pprof/": 404} {
 		if status, body := get("operator/admin", path); status != want {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
@@ -211,7 +214,8 @@ func TestOperatorListener(t *testing.T) {
 	for _, line := range []string{
 		`sealmq_sends_total{node="n1"} 3`, `sealmq_deliveries_total{node="n1"} 3`, `sealmq_acks_total{node="n1"} 2`,
 		`sealmq_errors_total{code="clock_skew",node="n1"} 1`, `sealmq_group_leading{group="1",node="n1"} 1`,
-		`sealmq_commit_seconds_count{node="n1"}`, `sealmq_fsync_seconds_count{node="n1"}`, `sealmq_connections{node="n1"} 1`,
+		`sealmq_commit_seconds_count{node="n1"}`, `sealmq_fsync_seconds_count{node="n1"}`,
+		`sealmq_connections{node="n1"} 1`,
 		`sealmq_journal_bytes{node="n1"}`, `sealmq_state_bytes{node="n1"}`, `sealmq_memory_entries_bytes{node="n1"}`,
 		`sealmq_memory_outboxes_bytes{node="n1"}`, `sealmq_certificate_expiry_seconds{node="n1"}`,
 		`sealmq_group_applied_index{group="0",node="n1"}`, `sealmq_group_commit_index{group="1",node="n1"}`,
@@ -241,6 +245,7 @@ func TestOperatorListener(t *testing.T) {
 
 // TestReload: new certificates are taken without a restart, bad ones change nothing and are named.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, 1, nil)
 	b, files := c.node("n1"), c.nodes["n1"].Client.TLS
 	shown := func() string {

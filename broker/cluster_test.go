@@ -76,7 +76,8 @@ func (l *logs) errors(t *testing.T) {
 
 // newCluster provisions and starts a cluster. change may change what a node is told.
 func newCluster(dir string, nodes, groups int, change func(*broker.Options)) (*cluster, error) {
-	tree, err := local.Provision(local.Options{Dir: filepath.Join(dir, "tree"), Nodes: nodes, Groups: groups, Version: "test"})
+	tree, err := local.Provision(local.Options{Dir: filepath.Join(dir, "tree"), Nodes: nodes, Groups: groups,
+		Version: "test"})
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ func TestEveryCodeHasOne(t *testing.T) {
 	for c := machine.Code(0); !strings.HasPrefix(c.String(), "code_"); c++ {
 		known++
 		code := wireCode(c)
-		if (code == wire.CodeOK) != (c == machine.CodeOK) || code == wire.CodeInternal || code.Outcome() != wire.Definite {
+		if (code == wire.CodeOK) != (c == machine.CodeOK) || code == wire.CodeInternal ||
+			code.Outcome() != wire.Definite {
 			t.Errorf("%v becomes %v", c, code)
 		}
 	}

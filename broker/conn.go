@@ -180,7 +180,9 @@ func (c *conn) hello(request uint32, payload []byte, refused error) error {
 	}
 	o := &c.broker.o
 	fail := func(code wire.Code, detail string) error {
+		c.broker.metrics.refused.Inc()
 		c.broker.metrics.failures(code).Inc()
+		c.broker.refusals.note(c.tls.RemoteAddr(), refusal(code, "%s", detail))
 		c.send(request, &wire.Failure{Code: code, MinVersion: wire.Version, MaxVersion: wire.Version, Detail: detail})
 		return errHelloRefused
 	}
@@ -199,8 +201,8 @@ func (c *conn) hello(request uint32, payload []byte, refused error) error {
 		Proofs: wire.ProofCertificate, TimeMillis: c.broker.clock.now(), Principal: c.principal,
 		Limits: wire.Limits{
 			BodyBytes: uint32(o.BodyBytes), FrameBytes: wire.FrameBytes, BatchItems: wire.BatchItems,
-			InFlightRequests: requestsInFlight, InFlightBytes: requestBytesInFlight, Subscriptions: subscriptionsPerConn,
-			WaitMillis: wire.WaitMillis, NotAfterMaxMillis: uint64(timeToLive / time.Millisecond),
+			InFlightRequests: requestsInFlight, InFlightBytes: requestBytesInFlight,
+			Subscriptions: subscriptionsPerConn, WaitMillis: wire.WaitMillis, NotAfterMaxMillis: uint64(timeToLive / time.Millisecond),
 		},
 	}
 	rand.Read(reply.Nonce[:])

@@ -24,7 +24,8 @@ const (
 
 // nodeRecord is what NODE says, sealed: whose directory this is and which stores belong in it.
 //
-//	u8 version | cluster 16 | bytes8 node | u64 incarnation | u16 mail groups | store ids: journal 16, state 16, bodies 16, keys 16
+//	u8 version | cluster 16 | bytes8 node | u64 incarnation | u16 mail groups
+//	| store ids: journal 16, state 16, bodies 16, keys 16
 type nodeRecord struct {
 	cluster     [16]byte
 	node        string
@@ -184,21 +185,24 @@ func (d *dataDir) unseal(o *Options, path string, sealed []byte) error {
 	if d.node, err = parseNodeRecord(record); err != nil {
 		return &DataError{Path: path, Reason: "is not understood", Err: err}
 	}
+	foreign := func(format string, is, says any) error {
+		return &DataError{Path: d.path, Reason: fmt.Sprintf(format+", the configuration says %[2]v", is, says)}
+	}
 	switch {
 	case d.node.cluster != o.Cluster:
-		return &DataError{Path: d.path, Reason: fmt.Sprintf("belongs to cluster %x, the configuration says %x", d.node.cluster, o.Cluster)}
+		return foreign("belongs to cluster %[1]v", fmt.Sprintf("%x", d.node.cluster), fmt.Sprintf("%x", o.Cluster))
 	case d.node.node != o.Node:
-		return &DataError{Path: d.path, Reason: fmt.Sprintf("belongs to node %q, the configuration says %q", d.node.node, o.Node)}
+		return foreign("belongs to node %[1]q", d.node.node, o.Node)
 	case int(d.node.groups) != o.Groups:
-		return &DataError{Path: d.path, Reason: fmt.Sprintf("was made for %d groups, the configuration says %d", d.node.groups, o.Groups)}
+		return foreign("was made for %[1]d groups", d.node.groups, o.Groups)
 	}
 	return nil
 }
 
 func (d *dataDir) journalOptions(o *Options, fatal func(error)) journal.Options {
 	return journal.Options{
-		Dir: filepath.Join(d.path, journalDir), FS: journal.OSFS(), Ring: d.rings.Ring(atrest.RingJournal), Store: d.node.journal,
-		SegmentBytes: o.JournalSegmentBytes, Fatal: fatal, Logger: o.Logger,
+		Dir: filepath.Join(d.path, journalDir), FS: journal.OSFS(), Ring: d.rings.Ring(atrest.RingJournal),
+		Store: d.node.journal, SegmentBytes: o.JournalSegmentBytes, Fatal: fatal, Logger: o.Logger,
 	}
 }
 

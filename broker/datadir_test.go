@@ -48,37 +48,118 @@ func fingerprint(t *testing.T, dir string) string {
 	return strings.Join(all, "\n")
 }
 
-// TestOpenRefuses what is not this node's, or not whole, with an error of the right type that names the thing, and
-// changes nothing.
-func TestOpenRefuses(t *testing.T) {
+// refusesToStart opens a node that must not start: the error has the type, mentions what is wrong, and nothing was
+// changed.
+func (c *cluster) refusesToStart(t *testing.T, o broker.Options, as any, mention string) {
+	t.Helper()
+	before := fingerprint(t, c.dir)
+	b, err := broker.Open(o)
+	if err == nil {
+		b.Close()
+		t.Fatal("it starts")
+	}
+	if !errors.As(err, as) {
+		t.Errorf("%T %v, not %T", err, err, as)
+	}
+	if !strings.Contains(err.Error(), mention) {
+		t.Errorf("%v does not say %q", err, mention)
+	}
+	if after := fingerprint(t, c.dir); after != before {
+		t.Errorf("something was changed:\n%s\n%s", before, after)
+	}
+}
+
+// stopped is a cluster of one node that has run, and its options.
+func stopped(t *testing.T) (*cluster, broker.Options) {
+	t.Helper()
 	c := startCluster(t, 1, 1, nil)
 	if err := c.stop(); err != nil {
 		t.Fatal(err)
 	}
-	o := c.nodes["n1"]
-	data := o.DataDir
+	return c, c.nodes["n1"]
+}
+
+func configError() any { return new(*broker.ConfigError) }
+func dataError() any   { return new(*broker.DataError) }
+func keyError() any    { return new(*broker.KeyError) }
+
+// TestOpenRefusesOptions that are wrong in themselves, or do not fit the data directory.
+func TestOpenRefusesOptions(t *testing.T) {
+	c, right := stopped(t)
 	otherKey := filepath.Join(t.TempDir(), "root.key")
 	if err := atrest.NewKeyFile(otherKey); err != nil {
 		t.Fatal(err)
 	}
-	open := func(path string) []byte {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(right.DataDir, link); err != nil {
+		t.Skip(err)
 	}
-	flipped := func(name string) func(t *testing.T) {
+	none, empty := filepath.Join(t.TempDir(), "none"), t.TempDir()
+	for _, x := range []struct {
+		name    string
+		change  func(*broker.Options)
+		as      any
+		mention string
+	}{
+		{"another cluster", func(o *broker.Options) { o.Cluster[0]++ }, configError(), "client.cert"},
+		{"another number of groups", func(o *broker.Options) { o.Groups = 2 }, dataError(), "1 groups"},
+		{"another root key", func(o *broker.Options) { o.RootKey = otherKey }, keyError(), otherKey},
+		{"a root key that is not there", func(o *broker.Options) { o.RootKey = none }, keyError(), none},
+		{"no root key", func(o *broker.Options) { o.RootKey = "" }, configError(), "root_key"},
+		{"a root key inside", func(o *broker.Options) { o.RootKey = filepath.Join(o.DataDir, "k") }, configError(),
+			"root_key"},
+		{"the same by a link", func(o *broker.Options) { o.RootKey = filepath.Join(link, "k") }, configError(),
+			"root_key"},
+		{"a directory that is not there", func(o *broker.Options) { o.DataDir = none }, dataError(), "sealmq init"},
+		{"an empty directory", func(o *broker.Options) { o.DataDir = empty }, dataError(), "sealmq init"},
+		{"a member twice", func(o *broker.Options) { o.Members = append(o.Members, o.Members[0]) }, configError(),
+			"twice"},
+		{"a member without address", func(o *broker.Options) { o.Members[0].Peer = "" }, configError(),
+			"cluster.members"},
+		{"not a member", func(o *broker.Options) { o.Node = "n9" }, configError(), "n9"},
+		{"too little memory", func(o *broker.Options) { o.MemoryBytes = 1 }, configError(), "limits.memory"},
+		{"a body of nothing", func(o *broker.Options) { o.BodyBytes = -1 }, configError(), "limits.body"},
+		{"a short timeout", func(o *broker.Options) { o.RaftTimeout = 1 }, configError(), "raft.timeout"},
+		{"a short segment", func(o *broker.Options) { o.JournalSegmentBytes = 1 }, configError(), "journal.segment"},
+		{"another listener's certificate", func(o *broker.Options) { o.Client.TLS = o.Peer.TLS }, configError(),
+			"client.cert"},
+		{"a port that is taken", func(o *broker.Options) { o.Client.Address = occupied(t) }, configError(),
+			"client.listen"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			o := right
+			o.Members = slices.Clone(o.Members)
+			x.change(&o)
+			c.refusesToStart(t, o, x.as, x.mention)
+		})
+	}
+	// With the right ones it starts, and once only.
+	if err := c.start("n1"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := broker.Open(withPorts(right))
+	if !errors.As(err, dataError()) || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second process: %v", err)
+	}
+}
+
+// TestOpenRefusesData that is another node's, damaged or not there.
+func TestOpenRefusesData(t *testing.T) {
+	c, right := stopped(t)
+	data := right.DataDir
+	change := func(name string, to func([]byte) []byte) func(t *testing.T) {
 		return func(t *testing.T) {
 			path := filepath.Join(data, name)
-			b := open(path)
-			changed := append([]byte(nil), b...)
-			changed[len(changed)/2] ^= 1
-			write(t, path, changed)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, to(append([]byte(nil), b...)))
 			t.Cleanup(func() { write(t, path, b) })
 		}
 	}
-	moved := func(name string) func(t *testing.T) {
+	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
+	move := func(name string) func(t *testing.T) {
 		return func(t *testing.T) {
 			path := filepath.Join(data, name)
 			if err := os.Rename(path, path+".away"); err != nil {
@@ -87,94 +168,46 @@ func TestOpenRefuses(t *testing.T) {
 			t.Cleanup(func() { os.Rename(path+".away", path) })
 		}
 	}
+	open := func(path string) func(t *testing.T) {
+		return func(t *testing.T) {
+			if runtime.GOOS == "windows" {
+				t.Skip("modes mean nothing here")
+			}
+			os.Chmod(path, 0o644)
+			t.Cleanup(func() { os.Chmod(path, 0o600) })
+		}
+	}
+	other := right
+	other.Node, other.Members = "n2", []broker.Member{right.Members[0]}
+	other.Members[0].Node = "n2"
 	for _, x := range []struct {
 		name    string
-		change  func(*broker.Options)
+		o       broker.Options
 		damage  func(t *testing.T)
 		as      any
 		mention string
 	}{
-		{"another node", func(o *broker.Options) { o.Node, o.Members[0].Node = "n2", "n2" }, renameNode(t, c), new(*broker.DataError), `node "n1"`},
-		{"another cluster", func(o *broker.Options) { o.Cluster[0]++ }, nil, new(*broker.ConfigError), "client.cert"},
-		{"another number of groups", func(o *broker.Options) { o.Groups = 2 }, nil, new(*broker.DataError), "1 groups"},
-		{"another root key", func(o *broker.Options) { o.RootKey = otherKey }, nil, new(*broker.KeyError), otherKey},
-		{"no root key", func(o *broker.Options) { o.RootKey = filepath.Join(t.TempDir(), "none") }, nil, new(*broker.KeyError), "none"},
-		{"no root key named", func(o *broker.Options) { o.RootKey = "" }, nil, new(*broker.ConfigError), "root_key"},
-		{"a root key that others may read", nil, func(t *testing.T) {
-			if runtime.GOOS == "windows" {
-				t.Skip("modes mean nothing here")
-			}
-			os.Chmod(o.RootKey, 0o644)
-			t.Cleanup(func() { os.Chmod(o.RootKey, 0o600) })
-		}, new(*broker.KeyError), o.RootKey},
-		{"a root key inside", func(o *broker.Options) { o.RootKey = filepath.Join(data, "root.key") }, nil, new(*broker.ConfigError), "root_key"},
-		{"a root key inside, by a link", func(o *broker.Options) {
-			link := filepath.Join(t.TempDir(), "link")
-			if err := os.Symlink(data, link); err != nil {
-				t.Skip(err)
-			}
-			o.RootKey = filepath.Join(link, "root.key")
-		}, nil, new(*broker.ConfigError), "root_key"},
-		{"a damaged NODE", nil, flipped("NODE"), new(*broker.DataError), "NODE"},
-		{"a short NODE", nil, func(t *testing.T) {
-			path := filepath.Join(data, "NODE")
-			b := open(path)
-			write(t, path, b[:len(b)-1])
-			t.Cleanup(func() { write(t, path, b) })
-		}, new(*broker.DataError), "NODE"},
-		{"no NODE", nil, moved("NODE"), new(*broker.DataError), "sealmq init"},
-		{"damaged RINGS", nil, flipped("RINGS"), nil, ""},
-		{"no RINGS", nil, moved("RINGS"), new(*broker.DataError), "RINGS"},
-		{"no directory", func(o *broker.Options) { o.DataDir = filepath.Join(t.TempDir(), "none") }, nil, new(*broker.DataError), "sealmq init"},
-		{"an empty directory", func(o *broker.Options) { o.DataDir = t.TempDir() }, nil, new(*broker.DataError), "sealmq init"},
-		{"a member that stands twice", func(o *broker.Options) { o.Members = append(o.Members, o.Members[0]) }, nil, new(*broker.ConfigError), "twice"},
-		{"not a member", func(o *broker.Options) { o.Node = "n9" }, nil, new(*broker.ConfigError), "n9"},
-		{"too little memory", func(o *broker.Options) { o.MemoryBytes = 1 }, nil, new(*broker.ConfigError), "limits.memory"},
-		{"a raft timeout of nothing", func(o *broker.Options) { o.RaftTimeout = 1 }, nil, new(*broker.ConfigError), "raft.timeout"},
-		{"a key that others may read", nil, func(t *testing.T) {
-			os.Chmod(o.Client.TLS.Key, 0o640)
-			t.Cleanup(func() { os.Chmod(o.Client.TLS.Key, 0o600) })
-		}, new(*broker.ConfigError), "client"},
-		{"another listener's certificate", func(o *broker.Options) { o.Client.TLS.Cert, o.Client.TLS.Key = o.Peer.TLS.Cert, o.Peer.TLS.Key }, nil, new(*broker.ConfigError), "client.cert"},
-		{"a port that is taken", func(o *broker.Options) { o.Client.Address = occupied(t) }, nil, new(*broker.ConfigError), "client.listen"},
+		{"another node's", other, func(t *testing.T) {
+			reissue(t, c, "client", "n2", right.Client.TLS)
+			reissue(t, c, "peer", "n2", right.Peer.TLS)
+		}, dataError(), `node "n1"`},
+		{"a root key that others may read", right, open(right.RootKey), keyError(), right.RootKey},
+		{"a private key that others may read", right, open(right.Client.TLS.Key), configError(), "client"},
+		{"NODE flipped", right, change("NODE", flip), dataError(), "NODE"},
+		{"NODE cut", right, change("NODE", func(b []byte) []byte { return b[:len(b)-1] }), dataError(), "NODE"},
+		{"NODE empty", right, change("NODE", func([]byte) []byte { return nil }), dataError(), "NODE"},
+		{"no NODE", right, move("NODE"), dataError(), "sealmq init"},
+		{"RINGS of zeros", right, change("RINGS", func(b []byte) []byte { clear(b); return b }), dataError(), "RINGS"},
+		{"RINGS cut", right, change("RINGS", func(b []byte) []byte { return b[:20] }), dataError(), "RINGS"},
+		{"no RINGS", right, move("RINGS"), dataError(), "RINGS"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			if x.damage != nil {
-				x.damage(t)
-			}
-			before := fingerprint(t, c.dir)
-			o := o
-			o.Members = slices.Clone(o.Members)
-			if x.change != nil {
-				x.change(&o)
-			}
-			b, err := broker.Open(o)
-			if err == nil {
-				b.Close()
-				t.Fatal("it starts")
-			}
-			if x.as != nil && !errors.As(err, x.as) {
-				t.Errorf("%T %v, not %T", err, err, x.as)
-			}
-			var key *broker.KeyError
-			var damaged *broker.DataError
-			if x.as == nil && !errors.As(err, &key) && !errors.As(err, &damaged) {
-				t.Errorf("%T %v", err, err)
-			}
-			if !strings.Contains(err.Error(), x.mention) {
-				t.Errorf("%v does not say %q", err, x.mention)
-			}
-			if after := fingerprint(t, c.dir); after != before {
-				t.Errorf("something was changed:\n%s\n%s", before, after)
-			}
+			x.damage(t)
+			c.refusesToStart(t, x.o, x.as, x.mention)
 		})
 	}
-	// After all of that it starts.
 	if err := c.start("n1"); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := broker.Open(withPorts(o)); !errors.As(err, new(*broker.DataError)) || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("a second process: %v", err)
 	}
 }
 
@@ -197,19 +230,6 @@ func write(t *testing.T, path string, b []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// renameNode gives the tree certificates for a node n2, so that only the data directory is another's.
-func renameNode(t *testing.T, c *cluster) func(t *testing.T) {
-	return func(t *testing.T) {
-		o := c.nodes["n1"]
-		for _, l := range []struct {
-			kind  string
-			files broker.TLSFiles
-		}{{"client", o.Client.TLS}, {"peer", o.Peer.TLS}} {
-			reissue(t, c, l.kind, "n2", l.files)
-		}
 	}
 }
 
@@ -250,7 +270,8 @@ func TestDamagedStoreIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := c.nodes["n1"].DataDir
-	for _, pattern := range []string{"journal/mark", "state/MANIFEST-*", "keys/MANIFEST-*", "bodies/OPTIONS-*", "state/marker.manifest.*"} {
+	for _, pattern := range []string{"journal/mark", "state/MANIFEST-*", "keys/MANIFEST-*", "bodies/OPTIONS-*",
+		"state/marker.manifest.*"} {
 		paths, err := filepath.Glob(filepath.Join(data, pattern))
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, paths, err)

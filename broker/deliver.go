@@ -170,7 +170,8 @@ func (g *mailGroup) heldBy(c *conn, mb *storage.Mailbox, receiver [16]byte, epoc
 }
 
 // epochsOf returns the key epochs of messages that a lease of a principal holds.
-func (g *mailGroup) epochsOf(mb *storage.Mailbox, principal string, lease [8]byte, ranges []machine.SeqRange) ([]uint32, error) {
+func (g *mailGroup) epochsOf(mb *storage.Mailbox, principal string, lease [8]byte, ranges []machine.SeqRange) (
+	[]uint32, error) {
 	snapshot, closer := g.broker.stores.Snapshot(g.id)
 	defer closer.Close()
 	var receiver [16]byte

@@ -51,8 +51,8 @@ func (g *group) start(follow func(raftlog.LeaderState), applied func()) error {
 	}
 	g.log = log
 	g.proposer = newProposer(proposerOptions{
-		propose: func(data []byte) proposal { return log.Propose(data) }, asked: &g.asked, control: g.broker.controlIndex,
-		now: g.stamp, commit: g.broker.metrics.commit, limitBytes: g.broker.o.proposalBytes(),
+		propose: func(data []byte) proposal { return log.Propose(data) }, asked: &g.asked,
+		control: g.broker.controlIndex, now: g.stamp, commit: g.broker.metrics.commit, limitBytes: g.broker.o.proposalBytes(),
 	})
 	close(g.ready)
 	return nil

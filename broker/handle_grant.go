@@ -33,7 +33,9 @@ func (c *conn) handleGrantAdd(request uint32, payload []byte) error {
 		Principal: c.principal, Subject: m.Subject, Actions: machine.Actions(m.Actions), Resource: m.Resource,
 	}
 	rand.Read(command.ID[:])
-	return c.proposeControl(request, command.Append, &wire.GrantAddReply{ID: command.ID})
+	return c.proposeControl(request, command.Append, func() {
+		c.broker.control.answerAdded(c, request, command.ID)
+	})
 }
 
 // handleGrantRemove takes rights back.
@@ -62,10 +64,11 @@ func (c *conn) handleGrantRemove(request uint32, payload []byte) error {
 		return c.failControl(request, err)
 	}
 	command := machine.GrantRemove{Principal: c.principal, ID: m.ID}
-	return c.proposeControl(request, command.Append, &wire.GrantRemoveReply{})
+	return c.proposeControl(request, command.Append, func() { c.broker.control.answerRemoved(c, request) })
 }
 
-func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer wire.Message) error {
+// proposeControl proposes a command of the control group. answer is called when it was applied here.
+func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer func()) error {
 	if err := c.broker.control.proposer.add(build, &controlDone{c, request, answer}); err != nil {
 		return c.failControl(request, err)
 	}
@@ -76,7 +79,7 @@ func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer 
 type controlDone struct {
 	conn    *conn
 	request uint32
-	answer  wire.Message
+	answer  func()
 }
 
 func (d *controlDone) done(o *machine.Outcome, err error) {
@@ -87,7 +90,7 @@ func (d *controlDone) done(o *machine.Outcome, err error) {
 		d.conn.failControl(d.request, err)
 		return
 	}
-	d.conn.answer(d.request, d.answer)
+	go d.answer() // it waits for other nodes
 }
 
 // handleGrantList lists the grants that the principal administers or is the subject of, as this node knows them.

@@ -17,7 +17,8 @@ func (c *conn) handleResolve(request uint32, payload []byte) error {
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
-	mb, err := c.named(g, m.Name, wire.ActionSend, wire.ActionReceive, wire.ActionAck, wire.ActionStat, wire.ActionManage)
+	mb, err := c.named(g, m.Name, wire.ActionSend, wire.ActionReceive, wire.ActionAck, wire.ActionStat,
+		wire.ActionManage, wire.ActionKeys)
 	if err != nil {
 		return c.failErr(request, g, err)
 	}

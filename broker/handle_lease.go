@@ -100,9 +100,9 @@ func (d *decoded) seqRanges(seqs []wire.SeqRange) []machine.SeqRange {
 	return d.ranges
 }
 
-// proposeLease proposes a command that gives memory back, so it does not wait for room.
+// proposeLease proposes a command that takes load off the mailbox.
 func (c *conn) proposeLease(request uint32, g *mailGroup, build func([]byte) []byte, verb leaseVerb) error {
-	if err := g.proposer.addNow(build, &leaseCommandDone{c, g, request, verb}); err != nil {
+	if err := g.proposer.addRelief(build, &leaseCommandDone{c, g, request, verb}); err != nil {
 		return c.failErr(request, g, err)
 	}
 	return nil

@@ -148,7 +148,7 @@ func (g *mailGroup) visible(c *conn, after string, n int, use wire.Actions,
 			return nil, err
 		}
 		for _, mb := range page {
-			if c.may(wire.ActionStat, mb.Name, mb.Owner) == nil || use != wire.ActionStat && c.may(use, mb.Name, mb.Owner) == nil {
+			if c.may(wire.ActionStat, mb.Name, mb.Owner) == nil || c.may(use, mb.Name, mb.Owner) == nil {
 				out = append(out, mb)
 			}
 		}

@@ -18,8 +18,8 @@ func (c *conn) handlePull(request uint32, payload []byte) error {
 		return c.failErr(request, g, err)
 	}
 	r := &receiver{
-		conn: c, group: g, row: mb, request: request, mailbox: m.Mailbox, id: m.Receiver, pull: true, attempt: m.Attempt,
-		lease: m.LeaseMillis, messages: m.MaxMessages, bytes: int64(m.MaxBytes),
+		conn: c, group: g, row: mb, request: request, mailbox: m.Mailbox, id: m.Receiver, pull: true,
+		attempt: m.Attempt, lease: m.LeaseMillis, messages: m.MaxMessages, bytes: int64(m.MaxBytes),
 		epochs: epochsWithout(m.EpochLow, m.EpochHigh, c.excluded(m.Mailbox.ID)),
 		// Without a wait the first round answers, whatever it brings.
 		expired: m.WaitMillis == 0,
@@ -49,7 +49,7 @@ func (c *conn) handleSubscribe(request uint32, payload []byte) error {
 		messages: m.CreditMessages, bytes: int64(m.CreditBytes),
 		epochs: epochsWithout(m.EpochLow, m.EpochHigh, c.excluded(m.Mailbox.ID)),
 	}
-	if !g.present(r) {
+	if !c.attends(r.mailbox.ID, r.id) {
 		if r.held, err = g.heldBy(c, mb, r.id, r.epochs); err != nil {
 			return c.failErr(request, g, err)
 		}
@@ -71,13 +71,17 @@ func (c *conn) receivable(ref wire.MailboxRef) (*mailGroup, *storage.Mailbox, er
 	return g, mb, err
 }
 
-// present reports whether a receiver of the same client waits already: then the leases that it has are being looked
-// after, and are not delivered once more.
-func (g *mailGroup) present(r *receiver) (found bool) {
-	g.waits.on(r.mailbox.ID, func(other *receiver) {
-		found = found || other.id == r.id && other.conn.principal == r.conn.principal
-	})
-	return found
+// attends reports whether a subscription of the same receiver is on this connection already: then the client knows the
+// messages that it holds, and is not brought them once more.
+func (c *conn) attends(mailbox, receiver [16]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.receivers {
+		if r.mailbox.ID == mailbox && r.id == receiver && !r.pull {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *conn) handleCredit(request uint32, payload []byte) error {

@@ -13,8 +13,8 @@ import (
 // timeToLive is the longest that a message may live, and what a mailbox allows unless it says otherwise.
 const timeToLive = 14 * 24 * time.Hour
 
-// clockSkewMinutes is how far a message's not-after may be from the node's clock plus the time to live. It is taken over
-// as it stands, because the seal authenticates it.
+// clockSkewMinutes is how far a message's not-after may be from the node's clock plus the time to live. It is taken
+// over as it stands, because the seal authenticates it.
 const clockSkewMinutes = 5
 
 // handleSend appends the command to the group's open entry straight from the frame: the one copy of the bodies.
@@ -32,7 +32,7 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 		return c.failErr(request, g, err)
 	}
 	command := &c.decoded.command
-	done := &sendDone{conn: c, group: g, request: request, mailbox: mb.ID, items: len(m.Items), stat: c.allowed(mb, machine.ActionStat)}
+	done := &sendDone{conn: c, group: g, request: request, stat: c.allowed(mb, machine.ActionStat)}
 	if err := c.sendCommand(command, m, g, mb, done); err != nil {
 		return c.failErr(request, g, err)
 	}
@@ -49,7 +49,8 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 }
 
 // sendCommand translates a send into a command. Items that are refused at the door are noted in done and left out.
-func (c *conn) sendCommand(command *machine.Send, m *wire.Send, g *mailGroup, mb *storage.Mailbox, done *sendDone) error {
+func (c *conn) sendCommand(command *machine.Send, m *wire.Send, g *mailGroup, mb *storage.Mailbox,
+	done *sendDone) error {
 	*command = machine.Send{
 		Principal: c.principal, Mailbox: mb.ID, Producer: m.Producer, Lowest: m.LowestUnanswered,
 		NewSessions: command.NewSessions[:0], Sessions: command.Sessions[:0], Items: command.Items[:0],
@@ -78,8 +79,9 @@ func (c *conn) sendCommand(command *machine.Send, m *wire.Send, g *mailGroup, mb
 		headers = wire.AppendClearHeader(headers, &item.Header)
 		header := headers[start:len(headers):len(headers)]
 		out := machine.SendItem{
-			Keyed: item.Keyed, Session: item.Session, Epoch: item.Header.Epoch, NotAfterMinutes: item.Header.NotAfterMinutes,
-			Digest: machine.RecordDigest(header, item.Sealed), Header: header, Sealed: item.Sealed,
+			Keyed: item.Keyed, Session: item.Session, Epoch: item.Header.Epoch,
+			NotAfterMinutes: item.Header.NotAfterMinutes, Digest: machine.RecordDigest(header, item.Sealed),
+			Header: header, Sealed: item.Sealed,
 		}
 		if item.Keyed {
 			out.ID, out.Tag = item.Header.ID, item.BodyTag
@@ -138,8 +140,6 @@ type sendDone struct {
 	conn    *conn
 	group   *mailGroup
 	request uint32
-	mailbox [16]byte
-	items   int
 	stat    bool // the sender may know sequence numbers
 	refused []refusedItem
 	minutes uint32 // this node's clock, if an item was refused for its clock

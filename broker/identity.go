@@ -48,7 +48,8 @@ func loadIdentities(o *Options) (*identities, error) {
 		if t.OperatorCA != "" {
 			files.CAs = append(files.CAs, t.OperatorCA)
 		}
-		id := &identity{section: section, files: files, want: pki.Name{Kind: kind, Cluster: o.Cluster, Role: pki.Node, ID: o.Node}}
+		want := pki.Name{Kind: kind, Cluster: o.Cluster, Role: pki.Node, ID: o.Node}
+		id := &identity{section: section, files: files, want: want}
 		var err error
 		id.Credentials, err = id.load()
 		return id, err
@@ -76,7 +77,7 @@ func (id *identity) load() (*pki.Credentials, error) {
 		return nil, &ConfigError{Option: id.section, Reason: err.Error()}
 	}
 	if c.Name() != id.want {
-		return nil, &ConfigError{Option: id.section + ".cert", Reason: fmt.Sprintf("names %s, this node is %s", c.Name(), id.want)}
+		return nil, &ConfigError{id.section + ".cert", fmt.Sprintf("names %s, this node is %s", c.Name(), id.want)}
 	}
 	return c, nil
 }

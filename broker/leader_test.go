@@ -176,6 +176,7 @@ func (c *cluster) checkAll(t *testing.T, principal, mailbox string, box wire.Mai
 
 // TestWaitersLearnOfANewLeader: what waits on a leader ends, with a hint, when it leads no more.
 func TestWaitersLearnOfANewLeader(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, 1, nil)
 	box := c.owned(t, "waiter", "wait.box")
 	group := c.groupOf("wait.box")
@@ -225,7 +226,8 @@ func TestWaitersLearnOfANewLeader(t *testing.T) {
 	}
 }
 
-// TestRestartOfAll: after all nodes died at once, what was acknowledged is there, and what was acked does not come again.
+// TestRestartOfAll: after all nodes died at once, what was acknowledged is there, and what was acked does not come
+// again.
 func TestRestartOfAll(t *testing.T) {
 	c := startCluster(t, 3, 2, nil)
 	boxes := map[string]wire.MailboxRef{}

@@ -68,8 +68,10 @@ func TestWithin(t *testing.T) {
 		want      bool
 	}{
 		{"data/root.key", "data", true}, {filepath.Join(dir, "data/root.key"), "data", true},
-		{"data/root.key", filepath.Join(dir, "data"), true}, {"data/../data/x/root.key", "./data/", true}, {"data", "data", true},
-		{"root.key", "data", false}, {"data2/root.key", "data", false}, {"data/../root.key", "data", false}, {"/root.key", "data", false},
+		{"data/root.key", filepath.Join(dir, "data"), true}, {"data/../data/x/root.key", "./data/", true}, {"data",
+			"data", true},
+		{"root.key", "data", false}, {"data2/root.key", "data", false}, {"data/../root.key", "data", false},
+		{"/root.key", "data", false},
 	} {
 		if got := within(x.file, x.dir); got != x.want {
 			t.Errorf("%s in %s: %v", x.file, x.dir, got)

@@ -23,7 +23,8 @@ func TestMailboxCreate(t *testing.T) {
 	conn := c.leading(t, "maker", one[0])
 	first := random16()
 	m := &wire.MailboxCreate{Items: []wire.MailboxNew{
-		{Name: one[0], ID: first}, {Name: names[2][0], ID: random16()}, {Name: one[1], ID: random16()}, {Name: "other.box", ID: random16()},
+		{Name: one[0], ID: first}, {Name: names[2][0], ID: random16()}, {Name: one[1], ID: random16()},
+		{Name: "other.box", ID: random16()},
 	}}
 	create := func(conn *testConn, m *wire.MailboxCreate) (all []wire.Code) {
 		t.Helper()
@@ -52,7 +53,8 @@ func TestMailboxCreate(t *testing.T) {
 		{conn, wire.MailboxNew{Name: one[2], ID: first}, wire.CodeExists},
 		{other, wire.MailboxNew{Name: one[0], ID: first}, wire.CodeExists},
 	} {
-		if got := create(x.conn, &wire.MailboxCreate{Items: []wire.MailboxNew{x.item}}); !slices.Equal(got, []wire.Code{x.code}) {
+		if got := create(x.conn, &wire.MailboxCreate{Items: []wire.MailboxNew{x.item}}); !slices.Equal(got,
+			[]wire.Code{x.code}) {
 			t.Errorf("%s: %v, not %v", x.item.Name, got, x.code)
 		}
 	}
@@ -99,13 +101,15 @@ func TestMailboxListIsMergedAndPaged(t *testing.T) {
 		}
 	}
 	conn := c.dial(t, "n1", "lister")
-	if reply := expect[*wire.MailboxListReply](t, conn.call(&wire.MailboxList{Prefix: "list.", Limit: 1024, Group: 1})); len(reply.Items) != len(byGroup[1].Items) {
+	if reply := expect[*wire.MailboxListReply](t, conn.call(&wire.MailboxList{Prefix: "list.", Limit: 1024,
+		Group: 1})); len(reply.Items) != len(byGroup[1].Items) {
 		t.Errorf("group 1 alone lists %d", len(reply.Items))
 	}
 }
 
 // TestKeyRecords: publishing is compare-and-set, for the owner only, and a lookup of many fits a frame.
 func TestKeyRecords(t *testing.T) {
+	t.Parallel()
 	c := common.get(t)
 	box := c.owned(t, "keyowner", "keys.box")
 	c.grant(t, "keyhelper", wire.ActionKeys, "keys.>")
@@ -123,7 +127,8 @@ func TestKeyRecords(t *testing.T) {
 	wrong.Name = "keys.other"
 	refused(t, conn.call(&wrong), wire.CodeMailboxGone)
 	resolved := expect[*wire.ResolveReply](t, conn.call(&wire.Resolve{Name: "keys.box"}))
-	if resolved.RecordVersion != 1 || string(resolved.Record) != string(record) || resolved.Owner != "keyowner" || resolved.ID != box.ID {
+	if resolved.RecordVersion != 1 || string(resolved.Record) != string(record) || resolved.Owner != "keyowner" ||
+		resolved.ID != box.ID {
 		t.Errorf("resolve: version %d, %d bytes, %q", resolved.RecordVersion, len(resolved.Record), resolved.Owner)
 	}
 
@@ -139,7 +144,8 @@ func TestKeyRecords(t *testing.T) {
 	}
 	slices.Sort(want)
 	for _, m := range []*wire.KeyLookup{
-		{By: wire.LookupPrincipal, Principal: "keyowner", Limit: 1024}, {By: wire.LookupIdentityKey, IdentityKey: [32]byte{7}, Limit: 1024},
+		{By: wire.LookupPrincipal, Principal: "keyowner", Limit: 1024}, {By: wire.LookupIdentityKey,
+			IdentityKey: [32]byte{7}, Limit: 1024},
 	} {
 		var got []string
 		eventually(t, "all records", func() bool {

@@ -14,7 +14,7 @@ type metrics struct {
 
 	sends, duplicates, deliveries, acks, nacks prometheus.Counter
 	failed                                     *prometheus.CounterVec
-	failedBy                                   []prometheus.Counter // by wire.Code, so that counting one costs no look-up
+	failedBy                                   []prometheus.Counter // by wire.Code: counting costs no look-up
 	refused, expired                           prometheus.Counter
 	commit                                     prometheus.Histogram
 }

@@ -16,7 +16,8 @@ func (b *Broker) observe() {
 		m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
 	}
 	gauge(nil, "sealmq_connections", "Client connections.", func() float64 { return float64(b.clients.count()) })
-	gauge(nil, "sealmq_journal_bytes", "Bytes of journal segments.", func() float64 { return float64(b.journal.Stats().Bytes) })
+	gauge(nil, "sealmq_journal_bytes", "Bytes of journal segments.",
+		func() float64 { return float64(b.journal.Stats().Bytes) })
 	for _, kind := range storage.Kinds() {
 		gauge(nil, "sealmq_"+kind.String()+"_bytes", "Bytes on disk of the store "+kind.String()+".", func() float64 {
 			for _, s := range b.stores.Metrics() {
@@ -27,7 +28,8 @@ func (b *Broker) observe() {
 			return 0
 		})
 	}
-	gauge(nil, "sealmq_memory_entries_bytes", "Log entries in memory.", func() float64 { return float64(b.host.CachedBytes()) })
+	gauge(nil, "sealmq_memory_entries_bytes", "Log entries in memory.",
+		func() float64 { return float64(b.host.CachedBytes()) })
 	gauge(nil, "sealmq_memory_proposals_bytes", "Commands that are proposed and not applied.", func() float64 {
 		sum := 0
 		for _, g := range b.groups() {
@@ -39,7 +41,8 @@ func (b *Broker) observe() {
 		func() float64 { return float64(b.outboxes.used.Load()) })
 	gauge(nil, "sealmq_certificate_expiry_seconds", "When the client listener's certificate expires, unix time.",
 		func() float64 { return float64(b.identities.client.NotAfter().Unix()) })
-	m.register(&fsyncs{b.journal, prometheus.NewDesc("sealmq_fsync_seconds", "Duration of the journal's fdatasync.", nil, nil)})
+	m.register(&fsyncs{b.journal,
+		prometheus.NewDesc("sealmq_fsync_seconds", "Duration of the journal's fdatasync.", nil, nil)})
 	for _, g := range b.groups() {
 		b.observeGroup(g, gauge)
 	}
@@ -54,7 +57,8 @@ func (b *Broker) observeGroup(g *group, gauge func(labels prometheus.Labels, nam
 		return 0
 	})
 	gauge(labels, "sealmq_group_term", "Raft term.", func() float64 { return float64(g.log.Status().Term) })
-	gauge(labels, "sealmq_group_commit_index", "Raft commit index.", func() float64 { return float64(g.log.Status().Commit) })
+	gauge(labels, "sealmq_group_commit_index", "Raft commit index.",
+		func() float64 { return float64(g.log.Status().Commit) })
 	gauge(labels, "sealmq_group_applied_index", "Up to where the group's log is applied.",
 		func() float64 { return float64(g.log.Status().Applied) })
 }

@@ -184,7 +184,9 @@ func (b *Broker) join() error {
 		if err != nil {
 			return damagedData(b.dir.path, err)
 		}
-		g := &mailGroup{machine: rules, waits: newWaitList[*receiver](), holds: newHolds(), group: b.newGroup(id, rules)}
+		g := &mailGroup{
+			machine: rules, waits: newWaitList[*receiver](), holds: newHolds(), group: b.newGroup(id, rules),
+		}
 		g.headers = newHeaderSealer(g.reader)
 		b.mail = append(b.mail, g)
 		if err := g.start(g.follow, func() {}); err != nil {
@@ -203,6 +205,7 @@ func (b *Broker) keepUp() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stopUpkeep = cancel
 	b.upkeep.Go(func() { b.flush(ctx) })
+	b.upkeep.Go(func() { b.control.keepFresh(ctx) })
 	b.upkeep.Go(func() { b.control.watch(ctx) })
 	b.upkeep.Go(func() { b.watchCertificates(ctx) })
 	for _, g := range b.mail {

@@ -57,8 +57,8 @@ type Options struct {
 	Logger   *slog.Logger // slog.Default unless set
 	Version  string       // of the binary, told to clients and in status
 
-	// Fatal is called once, with the first failed write or fsync of the journal or a store: the process must end, because
-	// nothing after it can be trusted. Unless set it logs and exits with status 1.
+	// Fatal is called once, with the first failed write or fsync of the journal or a store: the process must end,
+	// because nothing after it can be trusted. Unless set it logs and exits with status 1.
 	Fatal func(error)
 }
 
@@ -114,7 +114,7 @@ func (o *Options) fill() error {
 		return err
 	}
 	if within(o.RootKey, o.DataDir) {
-		return &ConfigError{"root_key", "lies inside the data directory, where whoever copies the data gets the key too"}
+		return &ConfigError{"root_key", "lies inside the data directory: whoever copies the data gets the key too"}
 	}
 	return nil
 }

@@ -59,8 +59,9 @@ type proposer struct {
 	changed *sync.Cond
 	queue   []*openEntry // the last one is open
 	bytes   int          // of entries without an outcome
-	hint    int          // what the next entry will probably need; an entry is kept in the cache, so room to spare is memory lost
-	closed  bool
+	// hint is what the next entry will probably need. An entry is kept in the cache, so room to spare is memory lost.
+	hint   int
+	closed bool
 
 	inFlight chan inFlightEntry
 	slots    places
@@ -100,22 +101,33 @@ func (p *proposer) add(build func(dst []byte) []byte, c completion) error {
 func (p *proposer) addAll(commands ...proposed) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.awaitRoom(); err != nil {
+	if err := p.awaitRoom(p.limitBytes); err != nil {
 		return err
 	}
 	return p.addLocked(commands...)
 }
 
-// addNow is add for commands that take memory back rather than claim it, and for callers that must not block.
+// addRelief is add for commands that take load off the group, such as acks: when there is no room for others, there is
+// as much again for them.
+func (p *proposer) addRelief(build func(dst []byte) []byte, c completion) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.awaitRoom(2 * p.limitBytes); err != nil {
+		return err
+	}
+	return p.addLocked(proposed{build, c})
+}
+
+// addNow is add for callers that must not block. Each of them has one command at a time on its way.
 func (p *proposer) addNow(build func(dst []byte) []byte, c completion) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.addLocked(proposed{build, c})
 }
 
-// awaitRoom waits until the group holds less than it may. The caller holds the lock.
-func (p *proposer) awaitRoom() error {
-	if p.bytes < p.limitBytes || p.closed {
+// awaitRoom waits until the group holds less than a limit. The caller holds the lock.
+func (p *proposer) awaitRoom(limit int) error {
+	if p.bytes < limit || p.closed {
 		return nil
 	}
 	late := false
@@ -126,10 +138,10 @@ func (p *proposer) awaitRoom() error {
 		p.changed.Broadcast()
 	})
 	defer timer.Stop()
-	for p.bytes >= p.limitBytes && !p.closed && !late {
+	for p.bytes >= limit && !p.closed && !late {
 		p.changed.Wait()
 	}
-	if p.bytes >= p.limitBytes && !p.closed {
+	if p.bytes >= limit && !p.closed {
 		return raftlog.ErrUnavailable
 	}
 	return nil

@@ -64,7 +64,8 @@ func (l *fakeLog) len() int {
 
 func (l *fakeLog) proposer(limit int) *proposer {
 	return newProposer(proposerOptions{
-		propose: l.propose, control: func() uint64 { return 7 }, now: func() int64 { return 1 }, asked: new(atomic.Int64),
+		propose: l.propose, control: func() uint64 { return 7 }, now: func() int64 { return 1 },
+		asked:  new(atomic.Int64),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{}), limitBytes: limit,
 	})
 }
@@ -161,7 +162,8 @@ func TestProposerTellsEverybodyOnce(t *testing.T) {
 		log.answer(2, 2, machine.CodeOK, raftlog.ErrShutdown)
 		p.close()
 		want := []string{
-			"a: " + raftlog.ErrLeadershipLost.Error(), "b: " + errOutcomeLost.Error(), "c: " + raftlog.ErrShutdown.Error(),
+			"a: " + raftlog.ErrLeadershipLost.Error(), "b: " + errOutcomeLost.Error(),
+			"c: " + raftlog.ErrShutdown.Error(),
 			"d: " + raftlog.ErrShutdown.Error(),
 		}
 		if got := l.take(); !slices.Equal(got, want) {
@@ -185,7 +187,7 @@ func TestProposerMakesWaitAndRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		// What gives memory back goes past.
-		if err := p.addNow(say("ack"), l.as("ack")); err != nil {
+		if err := p.addRelief(say("ack"), l.as("ack")); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()

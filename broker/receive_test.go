@@ -87,7 +87,8 @@ func TestLeaseRunsOut(t *testing.T) {
 	if len(d.Items) != 3 || d.LeaseMillis > 1000 {
 		t.Fatalf("leased %v for %d ms", seqs(d), d.LeaseMillis)
 	}
-	extended := expect[*wire.LeaseReply](t, conn.call(&wire.Extend{Mailbox: box, Lease: d.Lease, Seqs: ranges(2), LeaseMillis: 60_000}))
+	extended := expect[*wire.LeaseReply](t, conn.call(&wire.Extend{Mailbox: box, Lease: d.Lease, Seqs: ranges(2),
+		LeaseMillis: 60_000}))
 	if extended.LeaseMillis < 59_000 || extended.LeaseMillis > 60_000 {
 		t.Errorf("extended to %d ms", extended.LeaseMillis)
 	}
@@ -97,7 +98,8 @@ func TestLeaseRunsOut(t *testing.T) {
 	if !slices.Equal(seqs(again), []uint64{1, 3}) || !slices.Equal(attempts(again), []uint32{2, 2}) {
 		t.Errorf("came again: %v, attempts %v", seqs(again), attempts(again))
 	}
-	if got := codes(t, conn.call(ack(d, 1, 2, 3))); !slices.Equal(got, []wire.Code{wire.CodeLeaseLost, wire.CodeOK, wire.CodeLeaseLost}) {
+	if got := codes(t, conn.call(ack(d, 1, 2, 3))); !slices.Equal(got, []wire.Code{wire.CodeLeaseLost, wire.CodeOK,
+		wire.CodeLeaseLost}) {
 		t.Errorf("ack under the old lease: %v", got)
 	}
 }
@@ -117,7 +119,8 @@ func TestLeaseBelongsToItsPrincipal(t *testing.T) {
 		}
 	}
 	// The holder may on any connection.
-	if got := codes(t, c.leading(t, "holder", "holder.box").call(ack(d, 1))); !slices.Equal(got, []wire.Code{wire.CodeOK}) {
+	if got := codes(t, c.leading(t, "holder", "holder.box").call(ack(d, 1))); !slices.Equal(got,
+		[]wire.Code{wire.CodeOK}) {
 		t.Errorf("on another connection: %v", got)
 	}
 	// What never was, or was never leased, is lost.
@@ -136,7 +139,8 @@ func TestPullAgainUnderTheSameAttempt(t *testing.T) {
 	m.MaxMessages = 2
 	first := expect[*wire.Deliver](t, conn.call(m))
 	again := expect[*wire.Deliver](t, c.leading(t, "attempt", "attempt.box").call(m))
-	if again.Lease != first.Lease || !slices.Equal(seqs(again), []uint64{1, 2}) || !slices.Equal(attempts(again), []uint32{1, 1}) {
+	if again.Lease != first.Lease || !slices.Equal(seqs(again), []uint64{1, 2}) || !slices.Equal(attempts(again),
+		[]uint32{1, 1}) {
 		t.Errorf("again: lease %x %v, first %x %v", again.Lease, seqs(again), first.Lease, seqs(first))
 	}
 	m.Attempt = random16()
@@ -239,7 +243,8 @@ func TestPullIsAnsweredByOneFrame(t *testing.T) {
 	rest.WaitMillis = 20_000
 	more := expect[*wire.Deliver](t, conn.call(rest))
 	if len(more.Items) != 36 || more.Items[0].Seq != 65 || more.Items[0].Attempts != 1 {
-		t.Errorf("the rest: %d messages from %d on, attempt %d", len(more.Items), more.Items[0].Seq, more.Items[0].Attempts)
+		t.Errorf("the rest: %d messages from %d on, attempt %d", len(more.Items), more.Items[0].Seq,
+			more.Items[0].Attempts)
 	}
 	if _, err := conn.tls.Write(wire.AppendFrame(nil, 1000, &wire.Ping{})); err != nil {
 		t.Fatal(err)
@@ -250,6 +255,7 @@ func TestPullIsAnsweredByOneFrame(t *testing.T) {
 }
 
 func TestLargestMessage(t *testing.T) {
+	t.Parallel()
 	c := common.get(t)
 	box := c.owned(t, "large", "large.box")
 	conn := c.leading(t, "large", "large.box")

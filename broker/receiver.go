@@ -136,8 +136,9 @@ func (r *receiver) ask(round uint64) (command *machine.Lease, held *catch) {
 // nextHeld takes from the front of what is held as much as the credit allows. The caller holds the lock.
 func (r *receiver) nextHeld() *catch {
 	first := r.held[0]
+	most, mostBytes := min(len(first.Deliveries), int(min(r.messages, leaseMessages))), min(r.bytes, leaseBytes)
 	n, size := 0, int64(0)
-	for n < len(first.Deliveries) && n < int(min(r.messages, leaseMessages)) && (n == 0 || size < min(r.bytes, leaseBytes)) {
+	for n < most && (n == 0 || size < mostBytes) {
 		size += int64(first.Deliveries[n].Length)
 		n++
 	}
@@ -253,7 +254,7 @@ func (r *receiver) deliver(c *catch) {
 	r.bytes -= bytes
 	r.turn++
 	r.misses = 0
-	r.again = r.again || c.Ready > 0
+	r.again = r.again || c.own || c.Ready > 0
 	r.mu.Unlock()
 	r.rest(false)
 }

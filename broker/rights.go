@@ -30,7 +30,7 @@ type right struct {
 const rightsCached = 8 << 10
 
 // errStale is what a node says that cannot know whether a right was taken back.
-var errStale = refusal(wire.CodeUnavailable, "this node has not heard from the control group for too long to decide rights")
+var errStale = refusal(wire.CodeUnavailable, "this node has not heard from the control group for too long")
 
 // errNoMailbox does not say whether the mailbox was deleted or never was.
 var errNoMailbox = refusal(wire.CodeMailboxGone, "no mailbox of this group has this id")

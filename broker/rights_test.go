@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/sealmq/sealmq/broker"
 	"github.com/sealmq/sealmq/wire"
 )
 
@@ -25,7 +26,8 @@ func TestDeniedByDefault(t *testing.T) {
 	}
 	there, not := named("deny.box", box.ID), named(missing, random16())
 	for i := range there {
-		a, b := refused(t, conn.call(there[i]), wire.CodePermissionDenied), refused(t, conn.call(not[i]), wire.CodePermissionDenied)
+		a, b := refused(t, conn.call(there[i]), wire.CodePermissionDenied), refused(t, conn.call(not[i]),
+			wire.CodePermissionDenied)
 		if a.Detail != b.Detail {
 			t.Errorf("%v tells whether the mailbox is there: %q, %q", there[i].Type(), a.Detail, b.Detail)
 		}
@@ -33,22 +35,26 @@ func TestDeniedByDefault(t *testing.T) {
 	for _, m := range []wire.Message{
 		newSender(box).batch(sealed(50)), pull(box), subscribe(box), &wire.Ack{Mailbox: box, Seqs: ranges(1)},
 		&wire.Nack{Mailbox: box, Seqs: ranges(1), Code: wire.NackRetry}, &wire.Extend{Mailbox: box, Seqs: ranges(1)},
-		&wire.SessionPut{Mailbox: box, Inits: [][]byte{sessionHeader()}}, &wire.SessionGet{Mailbox: box, IDs: [][16]byte{{1}}},
+		&wire.SessionPut{Mailbox: box, Inits: [][]byte{sessionHeader()}}, &wire.SessionGet{Mailbox: box,
+			IDs: [][16]byte{{1}}},
 		&wire.KeyRecordPublish{Mailbox: box, Name: "deny.box", Version: 1, Record: []byte{1}}, &wire.ClusterStatus{},
 	} {
 		refused(t, conn.call(m), wire.CodePermissionDenied)
 	}
-	create := expect[*wire.MailboxCreateReply](t, conn.call(&wire.MailboxCreate{Items: []wire.MailboxNew{{Name: missing, ID: random16()}}}))
+	create := expect[*wire.MailboxCreateReply](t,
+		conn.call(&wire.MailboxCreate{Items: []wire.MailboxNew{{Name: missing, ID: random16()}}}))
 	if create.Items[0].Code != wire.CodePermissionDenied {
 		t.Errorf("create: %v", create.Items[0].Code)
 	}
 	list := expect[*wire.MailboxListReply](t, conn.call(&wire.MailboxList{Limit: 1000}))
-	found := expect[*wire.KeyLookupReply](t, conn.call(&wire.KeyLookup{By: wire.LookupPrincipal, Principal: "denyowner", Limit: 1000}))
+	found := expect[*wire.KeyLookupReply](t, conn.call(&wire.KeyLookup{By: wire.LookupPrincipal,
+		Principal: "denyowner", Limit: 1000}))
 	if len(list.Items) != 0 || len(found.Items) != 0 || list.Next != "" {
 		t.Errorf("a stranger sees %v, %v", list.Items, found.Items)
 	}
 	control := c.dial(t, c.leaderOf(t, 0), "stranger")
-	refused(t, control.call(&wire.GrantAdd{Subject: "stranger", Actions: wire.ActionSend, Resource: ">"}), wire.CodePermissionDenied)
+	refused(t, control.call(&wire.GrantAdd{Subject: "stranger", Actions: wire.ActionSend, Resource: ">"}),
+		wire.CodePermissionDenied)
 	refused(t, control.call(&wire.GrantRemove{ID: [8]byte{1}}), wire.CodePermissionDenied)
 	if grants := expect[*wire.GrantListReply](t, control.call(&wire.GrantList{Limit: 1000})); len(grants.Items) != 0 {
 		t.Errorf("a stranger sees grants: %v", grants.Items)
@@ -64,7 +70,8 @@ func TestOperatorsDoNotSeeMail(t *testing.T) {
 	if conn.hello.Principal != "operator/admin" {
 		t.Errorf("an operator is taken for %q", conn.hello.Principal)
 	}
-	for _, m := range []wire.Message{newSender(box).batch(sealed(50)), pull(box), subscribe(box), &wire.Ack{Mailbox: box, Seqs: ranges(1)}} {
+	for _, m := range []wire.Message{newSender(box).batch(sealed(50)), pull(box), subscribe(box),
+		&wire.Ack{Mailbox: box, Seqs: ranges(1)}} {
 		refused(t, conn.call(m), wire.CodePermissionDenied)
 	}
 	if info := expect[*wire.MailboxInfo](t, conn.call(&wire.MailboxShow{Name: "op.box"})); info.Owner != "opowner" {
@@ -101,12 +108,14 @@ func TestRevocationEndsEverything(t *testing.T) {
 		t.Errorf("the subscription ended with %v", end.Code)
 	}
 	refused(t, conn.answer(pulling), wire.CodePermissionDenied)
-	for _, m := range []wire.Message{newSender(box).batch(sealed(50)), pull(box), ack(d, 1), &wire.Resolve{Name: "rev.box"}} {
+	for _, m := range []wire.Message{newSender(box).batch(sealed(50)), pull(box), ack(d, 1),
+		&wire.Resolve{Name: "rev.box"}} {
 		refused(t, conn.call(m), wire.CodePermissionDenied)
 	}
 	// The owner needs no grant.
 	owner := c.leading(t, "revowner", "rev.box")
-	if info := expect[*wire.MailboxInfo](t, owner.call(&wire.MailboxShow{Name: "rev.box"})); info.Leased != 1 || info.NextSeq != 2 {
+	if info := expect[*wire.MailboxInfo](t, owner.call(&wire.MailboxShow{Name: "rev.box"})); info.Leased != 1 ||
+		info.NextSeq != 2 {
 		t.Errorf("the mailbox: %+v", info)
 	}
 }
@@ -123,7 +132,8 @@ func TestAdministratorsStayWithinTheirBounds(t *testing.T) {
 		lead, head bool
 	}{
 		{"bounds.box", true, true}, {"bounds.*", true, true}, {"bounds.>", false, true}, {"bounds.a.b", false, true},
-		{"bounds", false, false}, {"*.box", false, false}, {">", false, false}, {"*", false, false}, {"elsewhere.box", false, false},
+		{"bounds", false, false}, {"*.box", false, false}, {">", false, false}, {"*", false, false}, {"elsewhere.box",
+			false, false},
 	} {
 		m := &wire.GrantAdd{Subject: "somebody", Actions: wire.ActionSend, Resource: x.resource}
 		for who, may := range map[*testConn]bool{lead: x.lead, head: x.head} {
@@ -143,7 +153,8 @@ func TestAdministratorsStayWithinTheirBounds(t *testing.T) {
 		t.Errorf("the lead sees %+v", grants.Items)
 	}
 	for _, bad := range []*wire.GrantAdd{
-		{Subject: "a b", Actions: wire.ActionSend, Resource: "bounds.box"}, {Subject: "a", Actions: 1 << 20, Resource: "bounds.box"},
+		{Subject: "a b", Actions: wire.ActionSend, Resource: "bounds.box"}, {Subject: "a", Actions: 1 << 20,
+			Resource: "bounds.box"},
 		{Subject: "a", Actions: wire.ActionSend, Resource: "bounds..box"},
 	} {
 		refused(t, lead.call(bad), wire.CodeBadRequest)
@@ -177,6 +188,82 @@ func TestGrantsAreListedByAnyNode(t *testing.T) {
 			f := refused(t, c.dial(t, node, "operator/admin").call(&wire.GrantRemove{ID: ids[0]}), wire.CodeNotLeader)
 			if f.Leader.Node != c.leaderOf(t, 0) {
 				t.Errorf("%s points to %+v", node, f.Leader)
+			}
+		}
+	}
+}
+
+// TestRightsNeedAQuorum: a node that has heard of no leader does not know whether its grants still hold.
+func TestRightsNeedAQuorum(t *testing.T) {
+	c := startCluster(t, 3, 1, nil)
+	c.grant(t, "lonely", wire.ActionManage, "lonely.>")
+	c.mailbox(t, "lonely", "lonely.box")
+	if err := c.stop(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.Open(c.nodes["n2"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.running["n2"] = b
+	c.mu.Unlock()
+	conn := c.dial(t, "n2", "lonely")
+	for _, m := range []wire.Message{&wire.MailboxList{Limit: 10}, &wire.GrantList{Limit: 10}, &wire.ClusterStatus{}} {
+		if f := refused(t, conn.call(m), wire.CodeUnavailable); f.RetryAfterMillis == 0 {
+			t.Errorf("%v: when to ask again is not said", m.Type())
+		}
+	}
+	if b.Ready() {
+		t.Error("it is ready")
+	}
+	// An operator sees how it is.
+	status := expect[*wire.ClusterStatusReply](t, c.dial(t, "n2", "operator/admin").call(&wire.ClusterStatus{}))
+	if status.Health != wire.HealthNoQuorum || status.CanLose != 0 {
+		t.Errorf("status: %+v", status)
+	}
+	if err := c.start("n1"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "n2 to be ready", b.Ready)
+	list := retry[*wire.MailboxListReply](t, conn, &wire.MailboxList{Limit: 10})
+	if len(list.Items) != 1 {
+		t.Errorf("with a quorum it lists %+v", list.Items)
+	}
+	added := retry[*wire.GrantAddReply](t, c.dial(t, c.leaderOf(t, 0), "operator/admin"),
+		&wire.GrantAdd{Subject: "x", Actions: wire.ActionSend, Resource: "x.y"})
+	if !slices.Equal(added.Late, []string{"n3"}) {
+		t.Errorf("n3 is down, late are %v", added.Late)
+	}
+}
+
+// TestRevocationHoldsEverywhere: once its removal is answered no node decides by a grant, and once a grant is answered
+// every node serves it.
+func TestRevocationHoldsEverywhere(t *testing.T) {
+	c := common.get(t)
+	control := c.dial(t, c.leaderOf(t, 0), "operator/admin")
+	conns := map[string]*testConn{}
+	for name := range c.nodes {
+		conns[name] = c.dial(t, name, "onlooker")
+	}
+	for i := range 50 {
+		added := retry[*wire.GrantAddReply](t, control,
+			&wire.GrantAdd{Subject: "onlooker", Actions: wire.ActionStat, Resource: ">"})
+		if len(added.Late) != 0 {
+			t.Fatalf("late are %v", added.Late)
+		}
+		for name, conn := range conns {
+			if _, ok := conn.call(&wire.ClusterStatus{}).(*wire.ClusterStatusReply); !ok {
+				t.Fatalf("round %d: %s does not serve a grant that is there", i, name)
+			}
+		}
+		if removed := retry[*wire.GrantRemoveReply](t, control, &wire.GrantRemove{ID: added.ID}); len(removed.Late) != 0 {
+			t.Fatalf("late are %v", removed.Late)
+		}
+		for name, conn := range conns {
+			refused(t, conn.call(&wire.ClusterStatus{}), wire.CodePermissionDenied)
+			if t.Failed() {
+				t.Fatalf("round %d: %s serves a grant that is gone", i, name)
 			}
 		}
 	}

@@ -29,7 +29,8 @@ func TestSendReceiveAck(t *testing.T) {
 	}
 	for i := range d.Items {
 		want := wire.AppendClearHeader(nil, &m.Items[i].Header)
-		if !bytes.Equal(wire.AppendClearHeader(nil, &d.Items[i].Header), want) || !bytes.Equal(d.Items[i].Sealed, m.Items[i].Sealed) {
+		if !bytes.Equal(wire.AppendClearHeader(nil, &d.Items[i].Header), want) || !bytes.Equal(d.Items[i].Sealed,
+			m.Items[i].Sealed) {
 			t.Errorf("item %d is not what was sent", i)
 		}
 		if d.Items[i].Attempts != 1 || d.Items[i].StoredMillis == 0 {
@@ -128,7 +129,8 @@ func TestSendRefusesItems(t *testing.T) {
 	m = ahead.batch(sealed(50))
 	m.Sessions[0].Init = nil
 	results(t, conn.call(m), wire.CodeOK)
-	get := expect[*wire.SessionGetReply](t, conn.call(&wire.SessionGet{Mailbox: box, IDs: [][16]byte{ahead.session, random16()}}))
+	get := expect[*wire.SessionGetReply](t, conn.call(&wire.SessionGet{Mailbox: box, IDs: [][16]byte{ahead.session,
+		random16()}}))
 	if !bytes.Equal(get.Items[0].Init, ahead.init) || len(get.Items[1].Init) != 0 {
 		t.Errorf("session get: %+v", get.Items)
 	}
@@ -155,7 +157,8 @@ func TestSendRefusesWhole(t *testing.T) {
 		{"unknown critical option", change(func(m *wire.Send) {
 			m.Options = wire.Options{{Tag: wire.OptionCritical | 9, Value: []byte{1}}}
 		}), wire.CodeUnsupported},
-		{"sealed above the limit", change(func(m *wire.Send) { m.Items[0].Sealed = sealed(wire.SealedBytes + 1) }), wire.CodeTooLarge},
+		{"sealed above the limit", change(func(m *wire.Send) { m.Items[0].Sealed = sealed(wire.SealedBytes + 1) }),
+			wire.CodeTooLarge},
 		{"another mailbox id", change(func(m *wire.Send) {
 			m.Mailbox.ID = random16()
 			m.Items[0].Header.Session = wire.SessionID(m.Mailbox.ID, s.init)

@@ -28,7 +28,8 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 	waiting := pull(box)
 	waiting.WaitMillis, waiting.EpochLow, waiting.EpochHigh = 60_000, 9, 9
 	open[conn.request(waiting)] = true
-	open[conn.request(&wire.Subscribe{Mailbox: box, EpochLow: 9, EpochHigh: 9, CreditMessages: 1, CreditBytes: 1})] = true
+	open[conn.request(&wire.Subscribe{Mailbox: box, EpochLow: 9, EpochHigh: 9, CreditMessages: 1,
+		CreditBytes: 1})] = true
 	if err := c.stop("n1"); err != nil {
 		t.Error(err)
 	}
@@ -72,7 +73,8 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 	if err := c.start("n1"); err != nil {
 		t.Fatal(err)
 	}
-	info := retry[*wire.MailboxInfo](t, c.leading(t, "inflight", "inflight.box"), &wire.MailboxShow{Name: "inflight.box"})
+	info := retry[*wire.MailboxInfo](t, c.leading(t, "inflight", "inflight.box"),
+		&wire.MailboxShow{Name: "inflight.box"})
 	if int(info.Ready) < stored {
 		t.Errorf("%d were acknowledged, %d are there", stored, info.Ready)
 	}
@@ -80,6 +82,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 
 // TestShutdownEndsWithItsContext although a client does not read, and closing again does nothing.
 func TestShutdownEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, 1, nil)
 	box := c.owned(t, "stubborn", "stubborn.box")
 	conn := c.leading(t, "stubborn", "stubborn.box")
@@ -129,14 +132,18 @@ func TestOpenHalfwayLeavesNothing(t *testing.T) {
 		return o, all
 	}
 	for name, change := range map[string]func(*broker.Options){
-		"options":         func(o *broker.Options) { o.Groups = 0 },
-		"certificates":    func(o *broker.Options) { o.Client.TLS.Cert = "none" },
-		"a listener":      func(o *broker.Options) { o.OperatorListener, o.Operator.Address = nil, taken },
-		"the data":        func(o *broker.Options) { o.DataDir = t.TempDir() },
-		"the groups":      func(o *broker.Options) { o.Groups = 2 },
-		"the root key":    func(o *broker.Options) { o.RootKey = "none" },
-		"the membership":  func(o *broker.Options) { o.Node = "n2" },
-		"the peer's port": func(o *broker.Options) { o.PeerListener.Close(); o.PeerListener, o.Peer.Address = nil, taken },
+		"options":        func(o *broker.Options) { o.Groups = 0 },
+		"certificates":   func(o *broker.Options) { o.Client.TLS.Cert = "none" },
+		"a listener":     func(o *broker.Options) { o.OperatorListener, o.Operator.Address = nil, taken },
+		"the data":       func(o *broker.Options) { o.DataDir = t.TempDir() },
+		"the groups":     func(o *broker.Options) { o.Groups = 2 },
+		"the root key":   func(o *broker.Options) { o.RootKey = "none" },
+		"the membership": func(o *broker.Options) { o.Node = "n2" },
+		"the peer's port": func(o *broker.Options) {
+			o.PeerListener.Close()
+			o.PeerListener, o.Peer.Address = nil,
+				taken
+		},
 	} {
 		o, all := listeners()
 		change(&o)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sealmq/sealmq/client"
 	"github.com/sealmq/sealmq/internal/local"
@@ -89,35 +88,7 @@ func grantAll(ctx context.Context, contextFile string, services []service) error
 			}
 		}
 	}
-	return grantsServed(ctx, c)
-}
-
-// grantsServed returns when every node that answers has applied what the control group has committed by now: each
-// decides rights from its own copy, and a mailbox may be led by any of them.
-func grantsServed(ctx context.Context, c *client.Client) error {
-	target := uint64(0)
-	for {
-		status, err := c.Status(ctx)
-		if err != nil {
-			return err
-		}
-		control := status.Groups[0]
-		if target == 0 {
-			target = control.Commit
-		}
-		served := true
-		for _, n := range status.Nodes {
-			served = served && (n.State == "unreachable" || control.Applied[n.Node] >= target)
-		}
-		if served {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	return nil
 }
 
 // ensureMailbox makes the mailbox of a service's name, as that service: it is the owner and keeps the keys.

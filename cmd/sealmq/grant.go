@@ -36,8 +36,6 @@ func newGrantAdd(a *app) *cobra.Command {
 				}
 				if len(late) > 0 {
 					a.out.say("not served yet by %s: they have not answered", strings.Join(late, ", "))
-				} else if err := grantsServed(ctx, c); err != nil {
-					a.out.detail("not known to be served by every node yet: %v", err)
 				}
 				return a.out.document(grantOf("Grant", g))
 			})
