@@ -122,6 +122,17 @@ func (c *config) problem(name, reason string) configProblem {
 	return configProblem{file: c.file, line: s.line, key: name, reason: reason}
 }
 
+// notes are settings that were changed and change nothing, at their places.
+func (c *config) notes() (notes []string) {
+	for _, k := range keys {
+		why, ok := inert[k.name]
+		if s := c.settings[k.name]; ok && s.text != k.value {
+			notes = append(notes, c.problem(k.name, why).Error())
+		}
+	}
+	return notes
+}
+
 // readConfigFile turns the file into settings. Unknown keys and values of the wrong type are problems with a line; err
 // is a file that is no TOML.
 func readConfigFile(file, data string) (found []setting, wrong configErrors, err error) {

@@ -16,10 +16,11 @@ func newConfigCheck(a *app) *cobra.Command {
 		Short: "Say whether a node would start with this file; all that is wrong, by line",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := loadConfig(args[0], os.LookupEnv, nil); err != nil {
+			c, err := loadConfig(args[0], os.LookupEnv, nil)
+			if err != nil {
 				return err
 			}
-			return a.out.document(configDoc{Kind: "Config", File: args[0]})
+			return a.out.document(configDoc{Kind: "Config", File: args[0], Notes: c.notes()})
 		},
 	}
 }

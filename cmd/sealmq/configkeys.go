@@ -63,8 +63,8 @@ var keys = []key{
 	{"cluster.groups", kindCount, "4", "mail groups, fixed by `sealmq init`"},
 
 	{"journal.segment", kindSize, "32MiB", "size of a journal file"},
-	{"journal.grace", kindDuration, "10m", "how long a slow member's entries are kept"},
-	{"journal.max", kindShare, "10%", "how much of the disk they may take"},
+	{"journal.grace", kindDuration, "10m", "how long a slow member's entries are kept (no effect yet: all are kept)"},
+	{"journal.max", kindShare, "10%", "how much of the disk they may take (no effect yet: the journal grows)"},
 
 	{"raft.timeout", kindDuration, "2s", "silence after which a leader counts as lost"},
 
@@ -87,6 +87,12 @@ var refused = map[string]string{
 	"client.insecure": "every listener speaks TLS 1.3; that cannot be switched off",
 	"peer.insecure":   "every listener speaks TLS 1.3; that cannot be switched off",
 	"client.password": "clients prove themselves with certificates",
+}
+
+// inert are settings that stand for what a later version does. Whoever changes one is told.
+var inert = map[string]string{
+	"journal.grace": "has no effect yet: this version never cuts the journal, so every entry is kept",
+	"journal.max":   "has no effect yet: this version never cuts the journal, which grows until the disk is full",
 }
 
 func keyNamed(name string) (key, bool) {

@@ -259,6 +259,7 @@ type configDoc struct {
 	Kind  string       `json:"kind"`
 	File  string       `json:"file"`
 	Items []configItem `json:"items,omitempty"` // `config show` only
+	Notes []string     `json:"notes,omitempty"` // `config check` only: settings that change nothing
 }
 
 type configItem struct {
@@ -270,6 +271,9 @@ type configItem struct {
 
 func (d configDoc) render(p *page) {
 	if d.Items == nil {
+		for _, note := range d.Notes {
+			p.line("note: %s", note)
+		}
 		p.line("%s: ok", d.File)
 		return
 	}

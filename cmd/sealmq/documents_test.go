@@ -37,10 +37,11 @@ func TestDocuments(t *testing.T) {
 		statusDoc{"Status", "0a0b", "ok", 1,
 			[]statusNode{{"n1", "127.0.0.1:7420", "ok", "devel"}},
 			[]statusGroup{{0, "n1", 3, large, map[string]index64{"n1": 12, "n2": 11}}, {1, "", 0, 0, map[string]index64{}}}},
-		configDoc{"Config", "config.toml", nil},
+		configDoc{"Config", "config.toml", nil, nil},
+		configDoc{"Config", "config.toml", nil, []string{"config.toml:9: journal.grace: has no effect yet"}},
 		configDoc{"Config", "config.toml", []configItem{
 			{"raft.timeout", "2s", "file", 12}, {"log.level", "info", "default", 0},
-		}},
+		}, nil},
 		versionDoc{"Version", "v0.1.0", "abcdef", "go1.26", 1},
 		doneDoc{"Done", "deleted", "m"},
 		readyDoc{"Ready", "n1", "127.0.0.1:7420"},

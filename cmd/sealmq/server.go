@@ -73,6 +73,9 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.level.Set(logLevel(c.text("log.level")))
 	s.log = newLogger(s.out.stderr, c.text("log.format"), &s.level)
+	for _, note := range c.notes() {
+		s.log.Warn(note)
+	}
 	failed := make(chan error, 1)
 	o := c.options()
 	o.Logger = s.log
