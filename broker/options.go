@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sealmq/sealmq/internal/pki"
+	"github.com/sealmq/sealmq/raftlog/journal"
 	"github.com/sealmq/sealmq/wire"
 )
 
@@ -72,8 +73,8 @@ const (
 	// leastMemoryBytes is what a node needs for one entry of each group, a few large frames and its caches.
 	leastMemoryBytes = 32 << 20
 	leastRaftTimeout = 20 * time.Millisecond
-	// maxGroups bounds the mail groups of a cluster.
-	maxGroups = 64
+	// maxGroups bounds the mail groups of a cluster: the control group has a place in the journal too.
+	maxGroups = journal.MaxGroups - 1
 )
 
 // fill puts in defaults and refuses what cannot work.

@@ -35,6 +35,18 @@ func TestAdvertiseAndLogNames(t *testing.T) {
 	eventually(t, "the line about it", func() bool { return strings.Contains(c.logs.String(), "/node/n1 may not use") })
 }
 
+// TestMostGroups: as many groups as the configuration may ask for do start.
+func TestMostGroups(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, 63, nil)
+	c.mailbox(t, "operator/admin", "most.box")
+	o := c.nodes["n1"]
+	o.Groups++
+	if _, err := broker.Open(o); err == nil || !strings.Contains(err.Error(), "cluster.groups") {
+		t.Errorf("one group more: %v", err)
+	}
+}
+
 // TestRefusalsDoNotFillTheLog: a thousand strangers cost a line or two.
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,7 @@ const (
 type channel uint8
 
 const (
-	channelControl channel = 1 // votes, heartbeats and other AppendEntries without entries, TimeoutNow
+	channelControl channel = 1 // all but AppendEntries with entries
 	channelBulk    channel = 2 // AppendEntries with entries
 )
 

@@ -180,6 +180,9 @@ func (l *link) readReplies(c *conn) error {
 		}
 		switch h.typ {
 		case framePong:
+			if h.size != 0 {
+				return fmt.Errorf("%w: pong with a payload", errFrame)
+			}
 		case frameFailure, frameVoteReply, framePreVoteReply, frameAppendReply, frameTimeoutReply, frameStandingReply,
 			frameReadIndexReply:
 			l.mu.Lock()

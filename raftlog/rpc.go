@@ -275,8 +275,10 @@ func parseEntryHeads(a *raft.AppendEntriesRequest, heads []byte, total int) ([]i
 // kindHolds reports whether an entry of this kind can have so many bytes. Raft panics on kinds that it does not know.
 func kindHolds(t raft.LogType, size uint64) bool {
 	switch t {
-	case raft.LogCommand, raft.LogConfiguration:
+	case raft.LogCommand:
 		return size <= MaxEntryBytes
+	case raft.LogConfiguration:
+		return 0 < size && size <= MaxEntryBytes
 	case raft.LogNoop, raft.LogBarrier:
 		return size == 0
 	}

@@ -162,17 +162,20 @@ func TestMalformedFramesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	spoil := map[string]func(a *raft.AppendEntriesRequest){
-		"commit index beyond the entries":   func(a *raft.AppendEntriesRequest) { a.LeaderCommitIndex = 13 },
-		"previous entry of a later term":    func(a *raft.AppendEntriesRequest) { a.PrevLogTerm = 8 },
-		"previous entry without a term":     func(a *raft.AppendEntriesRequest) { a.PrevLogTerm = 0 },
-		"previous entry 0 with a term":      func(a *raft.AppendEntriesRequest) { a.PrevLogEntry, a.LeaderCommitIndex = 0, 0 },
-		"previous index overflows":          func(a *raft.AppendEntriesRequest) { a.PrevLogEntry = 1 << 63 },
-		"entry of a later term":             func(a *raft.AppendEntriesRequest) { a.Entries[1].Term = 8 },
-		"terms go back":                     func(a *raft.AppendEntriesRequest) { a.Entries[0].Term, a.Entries[1].Term = 7, 6 },
-		"term below the previous entry's":   func(a *raft.AppendEntriesRequest) { a.Entries[0].Term = 4 },
-		"unknown kind":                      func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = 9 },
-		"deprecated kind":                   func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = raft.LogRemovePeerDeprecated },
-		"no-op with data":                   func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = raft.LogNoop },
+		"commit index beyond the entries": func(a *raft.AppendEntriesRequest) { a.LeaderCommitIndex = 13 },
+		"previous entry of a later term":  func(a *raft.AppendEntriesRequest) { a.PrevLogTerm = 8 },
+		"previous entry without a term":   func(a *raft.AppendEntriesRequest) { a.PrevLogTerm = 0 },
+		"previous entry 0 with a term":    func(a *raft.AppendEntriesRequest) { a.PrevLogEntry, a.LeaderCommitIndex = 0, 0 },
+		"previous index overflows":        func(a *raft.AppendEntriesRequest) { a.PrevLogEntry = 1 << 63 },
+		"entry of a later term":           func(a *raft.AppendEntriesRequest) { a.Entries[1].Term = 8 },
+		"terms go back":                   func(a *raft.AppendEntriesRequest) { a.Entries[0].Term, a.Entries[1].Term = 7, 6 },
+		"term below the previous entry's": func(a *raft.AppendEntriesRequest) { a.Entries[0].Term = 4 },
+		"unknown kind":                    func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = 9 },
+		"deprecated kind":                 func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = raft.LogRemovePeerDeprecated },
+		"no-op with data":                 func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = raft.LogNoop },
+		"configuration without data": func(a *raft.AppendEntriesRequest) {
+			a.Entries[0].Type, a.Entries[0].Data = raft.LogConfiguration, nil
+		},
 		"configuration that does not parse": func(a *raft.AppendEntriesRequest) { a.Entries[0].Type = raft.LogConfiguration },
 		"configuration without a voter": func(a *raft.AppendEntriesRequest) {
 			a.Entries[0].Type = raft.LogConfiguration

@@ -204,7 +204,7 @@ func (s *MailboxState) readInline(r *codec.Reader) {
 type GroupState struct {
 	NextMailbox uint64
 	// Everything below these was dropped: windows of dedup, days of sessions, buckets of expiry. In the bucket itself,
-	// mailboxes up to ExpiryMailbox were dealt with.
+	// mailboxes below ExpiryMailbox were dealt with, perhaps itself too.
 	DedupWindow, SessionDay, ExpiryBucket uint32
 	ExpiryMailbox                         uint64
 }

@@ -232,6 +232,9 @@ func readSpan(r *codec.Reader, next int) (s Span) {
 	s.First, s.Last = uint8(first), uint8(last)
 	switch s.State {
 	case SpanDone:
+		if head != byte(SpanDone) {
+			r.Fail(errValue)
+		}
 		s.Ref = uint16(r.Length(PageSeqs)) - 1
 		return s
 	case SpanLeased:

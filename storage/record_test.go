@@ -214,6 +214,22 @@ func FuzzRows(f *testing.F) {
 	})
 }
 
+// TestDoneSpanHasNoFlags: what a done span does not say, it must not say in two ways.
+func TestDoneSpanHasNoFlags(t *testing.T) {
+	page := Page{Acked: [][8]byte{id8(1)}, Spans: []Span{{First: 3, Last: 5, State: SpanDone}}}
+	row := page.append(nil)
+	at := strings.LastIndexByte(string(row), byte(SpanDone))
+	if at != len(row)-4 {
+		t.Fatalf("the span is not where it was: %x", row)
+	}
+	for _, flags := range []byte{spanFailures, spanAttempts, spanFailures | spanAttempts} {
+		row[at] = byte(SpanDone) | flags
+		if err := new(Page).decode(row); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%x: %v", row, err)
+		}
+	}
+}
+
 // A page in use refers to leases in any order and to some that are gone; written, it is the same page in one form.
 func TestPageNormalize(t *testing.T) {
 	p := Page{

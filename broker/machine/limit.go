@@ -13,15 +13,12 @@ const (
 	// MaxInFlight is how many messages of one mailbox may be leased at a time.
 	MaxInFlight = 10_000
 
-	MaxPrincipalBytes     = 255
-	MaxNameBytes          = 255
 	MaxSendItems          = 65_536
 	MaxSendSessions       = 255
 	MaxSessionHeaderBytes = 16 << 10
 	MaxKeyRecordBytes     = 64 << 10
 	MaxCreateItems        = 4_096
 	MaxPatternBytes       = 255
-	MaxOptionBytes        = 255
 	// MaxRangeMessages bounds how many sequence numbers one ack, nack, extend or expire may name.
 	MaxRangeMessages = 65_536
 	// MaxGrants bounds the grants of a cluster.

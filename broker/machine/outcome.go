@@ -24,7 +24,7 @@ type Outcome struct {
 	Deliveries []Delivery
 	// Sends answers the items of a send, in order.
 	Sends []SendRun
-	// Codes answers the items of a create, delete or session put, or the sequence numbers of an ack, nack, extend or
+	// Codes answers the items of a create or session put, or the sequence numbers of an ack, nack, extend or
 	// expire in the order in which they were named.
 	Codes []CodeRun
 }
