@@ -25,6 +25,8 @@ const (
 	// maxIdlePages is how many pages that nobody works on a mailbox keeps, and maxPages how many it keeps at all.
 	maxIdlePages = 8
 	maxPages     = 256
+	// maxUnleased is after how many runs without a lease a mailbox counts as one that nobody receives from.
+	maxUnleased = 32
 )
 
 // cache holds the mailboxes that were last used. Within a run of Apply nothing leaves it, so the rows that the run has
@@ -36,13 +38,14 @@ type cache struct {
 	oldest   *mailbox
 	cost     int
 	limit    int
+	unleased int // maxUnleased, but in tests
 }
 
 func newCache(limit int64) cache {
 	if limit <= 0 {
 		limit = defaultCacheBytes
 	}
-	return cache{byID: map[[16]byte]*mailbox{}, byNumber: map[uint64]*mailbox{}, limit: int(limit)}
+	return cache{byID: map[[16]byte]*mailbox{}, byNumber: map[uint64]*mailbox{}, limit: int(limit), unleased: maxUnleased}
 }
 
 func (c *cache) insert(mb *mailbox) {
@@ -94,6 +97,9 @@ func (c *cache) settle(mb *mailbox) {
 		return
 	}
 	mb.trim()
+	if mb.sinceLease++; mb.sinceLease > c.unleased && len(mb.leases) == 0 {
+		mb.forgetRuns()
+	}
 	c.cost -= mb.cost
 	mb.cost = mb.measure()
 	c.cost += mb.cost
@@ -148,6 +154,26 @@ func (mb *mailbox) trim() {
 		held := len(p.Leases) > 0 && !tooMany
 		return !ends && !soon && !held
 	})
+}
+
+// forgetRuns lets go of where messages lie that nobody asks for: a backlog is in the store, and would push mailboxes
+// out that are worked on. What is inline stays known through the state.
+func (mb *mailbox) forgetRuns() {
+	for _, p := range mb.pages {
+		if len(p.runs) > 2*maxInlineItems {
+			p.runs, p.runsRead = mb.inlineRuns(p.number, nil), false
+		}
+	}
+}
+
+// inlineRuns appends to dst the runs of a page that stand in the state row.
+func (mb *mailbox) inlineRuns(number uint64, dst []storage.Run) []storage.Run {
+	for i := range mb.state.Runs {
+		if mb.state.Runs[i].First/storage.PageSeqs == number {
+			dst = append(dst, mb.state.Runs[i])
+		}
+	}
+	return dst
 }
 
 // mailbox returns a mailbox by its id, nil if there is none.
@@ -278,11 +304,7 @@ func (m *Mail) page(mb *mailbox, number uint64) *page {
 	if number == mb.inlinePage {
 		p.statesRead = true // they came with the mailbox, if there were any
 	}
-	for i := range mb.state.Runs {
-		if mb.state.Runs[i].First/storage.PageSeqs == number {
-			p.runs = append(p.runs, mb.state.Runs[i])
-		}
-	}
+	p.runs = mb.inlineRuns(number, nil)
 	mb.pages = slices.Insert(mb.pages, i, p)
 	return p
 }

@@ -27,6 +27,7 @@ func (m *Mail) lease(c *Lease, o *Outcome) {
 	if mb == nil {
 		return
 	}
+	mb.sinceLease = 0
 	l := &m.leasing
 	*l = leasing{
 		mailbox: mb, low: c.EpochLow, high: c.EpochHigh, bytesLeft: c.MaxBytes,

@@ -26,6 +26,7 @@ type mailbox struct {
 	sessions  map[[16]byte]session
 	live      map[[16]byte]liveSessions // by sender
 
+	sinceLease int // runs since the last lease command
 	stateDirty bool
 	touched    bool // in this run
 	deleted    bool
