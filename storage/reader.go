@@ -153,6 +153,18 @@ func (r Reader) Keyed(window uint32, number uint64, sender, id [16]byte) (Keyed,
 	return row, err
 }
 
+// KeyedIDs calls fn with every keyed id of a window, mailbox by mailbox.
+func (r Reader) KeyedIDs(window uint32, fn func(number uint64, sender, id [16]byte) error) error {
+	prefix := r.key(nil, tableKeyed).u8(DedupClass).u32(window)
+	return r.scan(prefix, after(prefix), func(k, _ []byte) error {
+		rest := k[len(prefix):]
+		if len(rest) != 40 {
+			return damaged("keyed id", errValue)
+		}
+		return fn(binary.BigEndian.Uint64(rest), [16]byte(rest[8:]), [16]byte(rest[24:]))
+	})
+}
+
 // Producer reads the counted ids of a producer in a window into p.
 func (r Reader) Producer(window uint32, number uint64, sender [16]byte, producer [8]byte, p *Producer) error {
 	var k [maxKey]byte

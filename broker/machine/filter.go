@@ -3,6 +3,8 @@ package machine
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/sealmq/sealmq/storage"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 
 // filter knows, of the keyed ids of one window, which certainly were not stored in it: nearly every message of a sender
 // that does not retry, which then costs no lookup in the store. It only saves work, and says "perhaps" when it does not
-// know: for windows that began before the machine was opened, and when there were too many ids.
+// know: when there were too many ids, also in a window that began before the machine was opened.
 type filter struct {
 	window uint32
 	whole  bool // has every id of its window
@@ -27,6 +29,30 @@ type filter struct {
 // begin empties the filter for a window. It is whole if the machine saw, or will see, all of that window.
 func (f *filter) begin(window uint32, whole bool) {
 	*f = filter{window: window, whole: whole}
+}
+
+// filterReadIDs is how many ids of a window are read when a machine is opened. More would delay the start for longer
+// than they save.
+const filterReadIDs = 1 << 16
+
+// readFilters fills the filters with what the store has of the current window and of the one before.
+func (m *Mail) readFilters(limit int) error {
+	for i := range m.filters {
+		f := &m.filters[i]
+		f.begin(m.window-uint32(i), m.window >= uint32(i))
+		err := m.reader.KeyedIDs(f.window, func(number uint64, sender, id [16]byte) error {
+			if f.ids >= limit {
+				f.begin(f.window, false)
+				return storage.ErrStop
+			}
+			f.add(idHash(number, sender, id))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *filter) add(h uint64) {

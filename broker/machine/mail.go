@@ -71,6 +71,9 @@ func OpenMail(stores *storage.Stores, group uint16, cacheBytes int64) (*Mail, er
 	if m.group, err = b.reader.Group(); errors.Is(err, storage.ErrNotFound) {
 		m.group, err = storage.GroupState{NextMailbox: 1}, nil
 	}
+	if err == nil {
+		err = m.readFilters(filterReadIDs)
+	}
 	return m, err
 }
 
