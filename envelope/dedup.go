@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"hash"
 
 	"github.com/sealmq/sealmq/internal/codec"
 )
@@ -17,18 +18,31 @@ func dedupKey(seed []byte) ([]byte, error) {
 // KeyedID returns the message id for a key that the application chose. The broker sees 16 bytes that it cannot guess
 // the key from; another identity gets other ids for the same key.
 func (i *Identity) KeyedID(mailbox [16]byte, appKey string) [16]byte {
-	mac := hmac.New(sha256.New, i.secret().dedup)
-	mac.Write(codec.PAE(labelKeyedID, mailbox[:], []byte(appKey)))
-	return [16]byte(mac.Sum(nil)[:16])
+	var buf [128]byte
+	return i.dedupMAC(codec.AppendPAE(buf[:0], labelKeyedID, mailbox[:], []byte(appKey)), nil)
 }
 
 // BodyTag returns the tag that tells the broker whether two messages under one keyed id have the same body, although
 // each was sealed anew.
 func (i *Identity) BodyTag(mailbox, id [16]byte, body []byte) [16]byte {
-	mac := hmac.New(sha256.New, i.secret().dedup)
 	// The encoding of the three fields, with the body written on its own: it may be large, and it is the last.
-	head := codec.PAE(labelBodyTag, mailbox[:], id[:], nil)
-	mac.Write(codec.AppendU32(head[:len(head)-4], uint32(len(body))))
+	var buf [128]byte
+	head := codec.AppendPAE(buf[:0], labelBodyTag, mailbox[:], id[:], nil)
+	return i.dedupMAC(codec.AppendU32(head[:len(head)-4], uint32(len(body))), body)
+}
+
+// dedupMAC is the first half of HMAC-SHA256 over head and body.
+func (i *Identity) dedupMAC(head, body []byte) [16]byte {
+	s := i.secret()
+	mac, ok := s.macs.Get().(hash.Hash)
+	if !ok {
+		mac = hmac.New(sha256.New, s.dedup)
+	}
+	mac.Write(head)
 	mac.Write(body)
-	return [16]byte(mac.Sum(nil)[:16])
+	var sum [sha256.Size]byte
+	mac.Sum(sum[:0])
+	mac.Reset()
+	s.macs.Put(mac)
+	return [16]byte(sum[:16])
 }

@@ -35,6 +35,7 @@ type Identity struct {
 type identitySecret struct {
 	key   ed25519.PrivateKey
 	dedup []byte
+	macs  sync.Pool // of hash.Hash: HMAC-SHA256 under dedup, which keeps what it has made of the key
 }
 
 // NewIdentity draws a key for name.
