@@ -10,12 +10,16 @@ import (
 
 // writeFile replaces path as a whole: written beside it, synced, renamed over it. A reader sees the old bytes or the
 // new ones, and so does whoever looks after a power cut.
-func writeFile(path string, b []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+func writeFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
+	return replaceFile(path, f, b)
+}
+
+// replaceFile writes b to f, an empty file beside path, and gives it path's name.
+func replaceFile(path string, f *os.File, b []byte) (err error) {
 	defer func() {
 		if err != nil {
 			f.Close()
@@ -34,7 +38,7 @@ func writeFile(path string, b []byte) (err error) {
 	if err = renameFile(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
 }
 
 // withLock runs change while no other process that honours the lock file is inside one.

@@ -95,7 +95,10 @@ func (s *KeyStore) change(mailbox [16]byte, name string, edit func(*keyring) err
 			return err
 		}
 		path := s.file(mailbox)
-		removeLeftovers(path)
+		// What a process that died here left behind: private keys that nobody would find.
+		if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 		if len(ring.keys) == 0 {
 			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -103,7 +106,11 @@ func (s *KeyStore) change(mailbox [16]byte, name string, edit func(*keyring) err
 			return syncDir(s.dir)
 		}
 		want := ring.marshal()
-		if err := writeFile(path, want); err != nil {
+		f, err := os.OpenFile(unfinished(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(path, f, want); err != nil {
 			return err
 		}
 		got, _, err := readSecret(path, keyringBytes)
@@ -125,12 +132,10 @@ func (s *KeyStore) change(mailbox [16]byte, name string, edit func(*keyring) err
 	return stored, nil
 }
 
-// removeLeftovers removes what a process that died while writing left behind: private keys that nobody would find.
-func removeLeftovers(path string) {
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*"))
-	for _, name := range left {
-		os.Remove(name)
-	}
+// unfinished is where a keyring is written before it takes its file's place. The lock sees to it that there is one
+// writer, and a name that is known costs no look through a directory of a hundred thousand.
+func unfinished(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 }
 
 func (s *KeyStore) file(mailbox [16]byte) string {

@@ -145,7 +145,7 @@ func TestKeyStoreRefusals(t *testing.T) {
 		t.Error("a failed change left a file")
 	}
 	// What a process that died while writing left behind goes with the next change.
-	left := filepath.Join(dir, "."+filepath.Base(path)+".123")
+	left := unfinished(path)
 	os.WriteFile(left, []byte("secret"), 0o600)
 	if _, err := s.change(ring.mailbox, "box", func(k *keyring) error { k.keys = k.keys[1:]; return nil }); err != nil {
 		t.Fatal(err)
