@@ -54,7 +54,7 @@ func (c *conn) handleNack(request uint32, payload []byte) error {
 	case wire.NackRetryAfter:
 		command.Reason, command.DelayMillis = machine.NackRetry, m.DelayMillis
 	case wire.NackReject:
-		command.Reason = machine.NackReject
+		command.Reason, command.DelayMillis = machine.NackReject, m.DelayMillis
 	case wire.NackRelease:
 		command.Reason = machine.NackRelease
 	default:

@@ -60,18 +60,22 @@ func TestNackAfterADelay(t *testing.T) {
 	c := common.get(t)
 	box := c.owned(t, "later", "later.box")
 	conn := c.leading(t, "later", "later.box")
-	newSender(box).put(conn, 2)
-	d := expect[*wire.Deliver](t, conn.call(pull(box)))
-	m := nack(d, wire.NackRetryAfter, 1)
-	m.DelayMillis = 400
-	conn.call(m)
-	if d := expect[*wire.Deliver](t, conn.call(pull(box))); len(d.Items) != 0 {
-		t.Fatalf("came at once: %v", seqs(d))
-	}
-	waiting := pull(box)
-	waiting.WaitMillis = 20_000
-	if d := expect[*wire.Deliver](t, conn.call(waiting)); !slices.Equal(seqs(d), []uint64{1}) {
-		t.Errorf("after the delay came %v", seqs(d))
+	newSender(box).put(conn, 1)
+	for _, code := range []wire.NackCode{wire.NackRetryAfter, wire.NackReject} {
+		d := expect[*wire.Deliver](t, conn.call(pull(box)))
+		m := nack(d, code, 1)
+		m.DelayMillis = 400
+		conn.call(m)
+		if d := expect[*wire.Deliver](t, conn.call(pull(box))); len(d.Items) != 0 {
+			t.Fatalf("%v: came at once: %v", code, seqs(d))
+		}
+		waiting := pull(box)
+		waiting.WaitMillis = 20_000
+		d = expect[*wire.Deliver](t, conn.call(waiting))
+		if !slices.Equal(seqs(d), []uint64{1}) {
+			t.Errorf("%v: after the delay came %v", code, seqs(d))
+		}
+		conn.call(nack(d, wire.NackRelease, 1))
 	}
 }
 

@@ -129,9 +129,9 @@ const (
 	NackNoKey      NackCode = 1 // no key for its epoch: released, this connection is not given that epoch again
 	NackBadSeal    NackCode = 2 // the key was there and the seal did not verify: dead-lettered, a security event
 	NackNoSession  NackCode = 3 // its session's header is missing: the node brings it again
-	NackRetry      NackCode = 4 // deliver again at once; counts as a failure
-	NackRetryAfter NackCode = 5 // deliver again after DelayMillis; counts as a failure
-	NackReject     NackCode = 6 // the application refuses it; counts as a failure
+	NackRetry      NackCode = 4 // deliver again at once; an attempt, no failure
+	NackRetryAfter NackCode = 5 // deliver again after DelayMillis; an attempt, no failure
+	NackReject     NackCode = 6 // the application failed on it: again after DelayMillis; counts as a failure
 	NackRelease    NackCode = 7 // never looked at; counts as nothing
 )
 

@@ -102,7 +102,7 @@ type Nack struct {
 	Seqs        []SeqRange
 	Code        NackCode
 	AppCode     uint32 // the application's own, with NackReject
-	DelayMillis uint32 // with NackRetryAfter
+	DelayMillis uint32 // with NackRetryAfter and NackReject
 	Detail      []byte // sealed by the client
 	Options     Options
 }

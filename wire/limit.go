@@ -51,6 +51,8 @@ const (
 	// KeyRecordBytes is the longest signed key record.
 	KeyRecordBytes = 64 << 10
 
+	// CounterMax is the highest counter of a message id: what comes after it is a counter too.
+	CounterMax = 1<<63 - 1
 	// PageItems is the most items that a page of a listing holds.
 	PageItems = 1024
 	// CreateItems is the most mailboxes that one request creates.

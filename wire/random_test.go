@@ -79,7 +79,8 @@ var fieldRanges = map[string][2]uint64{
 	"MaxBytes": {1, CreditBytes}, "CreditMessages": {0, CreditMessages}, "CreditBytes": {0, CreditBytes},
 	"Messages": {0, CreditMessages}, "Bytes": {0, CreditBytes}, "DelayMillis": {0, NackDelayMillis},
 	"LeaseMillis": {LeaseMinMillis, LeaseMaxMillis}, "Attempts": {1, math.MaxUint32}, "Seq": {1, math.MaxUint64 / 2},
-	"Version": {1, math.MaxUint64}, "Actions": {1, uint64(AllActions)}, "Failure.Code": {1, 40}, "Nack.Code": {1, 7},
+	"LowestUnanswered": {0, CounterMax},
+	"Version":          {1, math.MaxUint64}, "Actions": {1, uint64(AllActions)}, "Failure.Code": {1, 40}, "Nack.Code": {1, 7},
 	"HelloReply.Version": {Version, Version}, "Hello.MinVersion": {1, 3}, "Hello.MaxVersion": {3, 255}, "By": {1, 2},
 }
 
@@ -258,7 +259,7 @@ func (g random) fitSend(m *Send) {
 		item.Header = g.header(m.Sessions, item.Session)
 		if !item.Keyed {
 			item.BodyTag = [16]byte{}
-			counter := m.LowestUnanswered + g.Uint64()>>g.IntN(64)
+			counter := (m.LowestUnanswered + g.Uint64()>>g.IntN(64)) & CounterMax
 			item.Header.ID = CountedID(m.Producer, counter)
 		}
 	}

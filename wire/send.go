@@ -115,7 +115,9 @@ func (m *Send) Decode(payload []byte) error {
 	r := codec.NewReader(payload)
 	m.Mailbox = readMailbox(&r)
 	m.Producer = readArray8(&r)
-	m.LowestUnanswered = r.Uvarint()
+	if m.LowestUnanswered = r.Uvarint(); m.LowestUnanswered > CounterMax {
+		r.Fail(&FieldError{"lowest_unanswered", ErrRange})
+	}
 	m.readSessions(&r)
 	m.Items = resize(m.Items, r.Count(BatchItems, sendItemLeast))
 	next := m.LowestUnanswered
@@ -173,6 +175,9 @@ func (m *Send) readItem(r *codec.Reader, it *SendItem, next uint64) uint64 {
 		it.BodyTag = r.Array16()
 	} else {
 		counter := unzigzag(r.Uvarint(), next)
+		if counter > CounterMax {
+			r.Fail(&FieldError{"counter", ErrRange})
+		}
 		next = counter + 1
 		copy(it.Header.ID[:8], m.Producer[:])
 		binary.BigEndian.PutUint64(it.Header.ID[8:], counter)

@@ -19,6 +19,8 @@ const (
 	MaxKeyRecordBytes     = 64 << 10
 	MaxCreateItems        = 4_096
 	MaxPatternBytes       = 255
+	// MaxCounter is the highest counter of a message id.
+	MaxCounter = 1<<63 - 1
 	// MaxRangeMessages bounds how many sequence numbers one ack, nack, extend or expire may name.
 	MaxRangeMessages = 65_536
 	// MaxGrants bounds the grants of a cluster.

@@ -182,7 +182,10 @@ func (it *SendItem) decode(r *codec.Reader, c *Send, whole int) {
 	if it.Keyed = flags&itemKeyed != 0; it.Keyed {
 		it.ID, it.Tag = r.Array16(), r.Array16()
 	} else {
-		it.Counter = c.Lowest + r.Uvarint()
+		// A run of counters has an end: the row that it stands in would not parse with the highest of all.
+		if it.Counter = c.Lowest + r.Uvarint(); it.Counter > MaxCounter {
+			r.Fail(errRange)
+		}
 	}
 	it.Epoch, it.NotAfterMinutes, it.Digest = r.U32(), r.U32(), r.Array16()
 	if flags&itemOptions != 0 {
