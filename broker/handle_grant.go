@@ -33,8 +33,8 @@ func (c *conn) handleGrantAdd(request uint32, payload []byte) error {
 		Principal: c.principal, Subject: m.Subject, Actions: machine.Actions(m.Actions), Resource: m.Resource,
 	}
 	rand.Read(command.ID[:])
-	return c.proposeControl(request, command.Append, func() {
-		c.broker.control.answerAdded(c, request, command.ID)
+	return c.proposeControl(request, command.Append, func(o *machine.Outcome) {
+		c.broker.control.answerAdded(c, request, o)
 	})
 }
 
@@ -52,23 +52,44 @@ func (c *conn) handleGrantRemove(request uint32, payload []byte) error {
 		return c.failControl(request, err)
 	}
 	// Who may not remove a grant gets the same answer whether there is one or not.
-	resource := ">"
 	i := slices.IndexFunc(all, func(g storage.Grant) bool { return g.ID == m.ID })
-	if i >= 0 {
-		resource = all[i].Resource
-	}
-	if err = c.mayAll(wire.ActionAdmin, resource); err == nil && i < 0 {
-		err = refusal(wire.CodeNotFound, "there is no grant of this id")
-	}
-	if err != nil {
-		return c.failControl(request, err)
+	if i < 0 || c.mayAll(wire.ActionAdmin, all[i].Resource) != nil {
+		if !c.grantsSomething(all) {
+			return c.failControl(request, c.adminNeeded())
+		}
+		// It may have been removed a moment ago, and this be the request again that was not answered then: that it is
+		// gone must hold on every node, too.
+		go c.broker.control.answerGone(c, request)
+		return nil
 	}
 	command := machine.GrantRemove{Principal: c.principal, ID: m.ID}
-	return c.proposeControl(request, command.Append, func() { c.broker.control.answerRemoved(c, request) })
+	return c.proposeControl(request, command.Append, func(o *machine.Outcome) {
+		if o.Code == machine.CodeNotFound {
+			c.broker.control.answerGone(c, request)
+			return
+		}
+		c.broker.control.answerRemoved(c, request)
+	})
 }
 
-// proposeControl proposes a command of the control group. answer is called when it was applied here.
-func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer func()) error {
+// adminNeeded is the refusal of who grants nothing, or of a node that does not know who does.
+func (c *conn) adminNeeded() error {
+	if err := c.mayAll(wire.ActionAdmin, ">"); err != nil {
+		return err
+	}
+	return c.denied(wire.ActionAdmin)
+}
+
+// grantsSomething reports whether the principal has admin on any resource that a grant names, or on all.
+func (c *conn) grantsSomething(all []storage.Grant) bool {
+	return c.mayAll(wire.ActionAdmin, ">") == nil || slices.ContainsFunc(all, func(g storage.Grant) bool {
+		return machine.Actions(g.Actions)&machine.ActionAdmin != 0 && c.mayAll(wire.ActionAdmin, g.Resource) == nil
+	})
+}
+
+// proposeControl proposes a command of the control group. answer is called when it was applied here, or found nothing
+// to remove.
+func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer func(*machine.Outcome)) error {
 	if err := c.broker.control.proposer.add(build, &controlDone{c, request, answer}); err != nil {
 		return c.failControl(request, err)
 	}
@@ -79,18 +100,18 @@ func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer 
 type controlDone struct {
 	conn    *conn
 	request uint32
-	answer  func()
+	answer  func(*machine.Outcome)
 }
 
 func (d *controlDone) done(o *machine.Outcome, err error) {
-	if err == nil && o.Code != machine.CodeOK {
+	if err == nil && o.Code != machine.CodeOK && o.Code != machine.CodeNotFound {
 		err = codeError(o.Code)
 	}
 	if err != nil {
 		d.conn.failControl(d.request, err)
 		return
 	}
-	go d.answer() // it waits for other nodes
+	go d.answer(o) // it waits for other nodes
 }
 
 // handleGrantList lists the grants that the principal administers or is the subject of, as this node knows them.

@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"bytes"
+
 	"github.com/sealmq/sealmq/internal/codec"
 	"github.com/sealmq/sealmq/storage"
 )
@@ -23,7 +25,8 @@ const (
 )
 
 // GrantAdd gives principals that match Subject the Actions on resources that match Resource. The id is drawn by the
-// leader; repeating a command is CodeOK.
+// leader. If the same is granted already nothing changes and the outcome names that grant: who repeats what may have
+// been done must not make two, of which taking one back would leave the other.
 type GrantAdd struct {
 	Principal string // who grants
 	ID        [8]byte
@@ -77,13 +80,15 @@ func (c *Control) grantAdd(cmd *GrantAdd, o *Outcome) {
 		ID: cmd.ID, Subject: cmd.Subject, Resource: cmd.Resource, Grantor: cmd.Principal,
 		Actions: uint32(cmd.Actions), CreatedMillis: c.now,
 	}
-	if have, ok := c.rows[cmd.ID]; ok {
-		row.CreatedMillis = have.CreatedMillis
-		if have != row {
-			o.Code = CodeExists
-		}
+	if same, ok := c.same(&row); ok {
+		o.Grant = same
 		return
 	}
+	if _, ok := c.rows[cmd.ID]; ok {
+		o.Code = CodeExists
+		return
+	}
+	o.Grant = cmd.ID
 	if len(c.rows) >= MaxGrants {
 		o.Code = CodeFull
 		return
@@ -91,6 +96,19 @@ func (c *Control) grantAdd(cmd *GrantAdd, o *Outcome) {
 	c.rows[cmd.ID] = row
 	c.changed = true
 	c.batch.PutGrant(&row)
+}
+
+// same returns the grant that says what row says, the first by id if there are several.
+func (c *Control) same(row *storage.Grant) (id [8]byte, found bool) {
+	for _, have := range c.rows {
+		if have.Subject != row.Subject || have.Actions != row.Actions || have.Resource != row.Resource {
+			continue
+		}
+		if !found || bytes.Compare(have.ID[:], id[:]) < 0 {
+			id, found = have.ID, true
+		}
+	}
+	return id, found
 }
 
 func (c *Control) grantRemove(cmd *GrantRemove, o *Outcome) {

@@ -20,6 +20,8 @@ type Outcome struct {
 	Deadline int64
 	// Lease is the lease that the messages in Deliveries are held by. A repeated attempt gets the first one's.
 	Lease [8]byte
+	// Grant is the id of the grant that was added, or that was there before.
+	Grant [8]byte
 	// Deliveries are the messages that a lease command was given, in order.
 	Deliveries []Delivery
 	// Sends answers the items of a send, in order.
