@@ -26,13 +26,15 @@ func bystander(t *testing.T, c *cluster) func() {
 	}
 }
 
-func TestPlainTextIsNotAnswered(t *testing.T) {
+// TestPlainText: whoever speaks HTTP is told in HTTP what the port is, whoever speaks anything else hears nothing.
+func TestPlainText(t *testing.T) {
 	t.Parallel()
 	c := common.get(t)
 	unharmed := bystander(t, c)
-	for _, text := range []string{
-		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", "SSH-2.0-x\r\n",
-		"\x00\x00\x00\x05\x04\x00\x00\x00\x01",
+	for text, want := range map[string]string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":      "HTTP/1.0 400 Bad Request\r\n",
+		"POST /send HTTP/1.1\r\nHost: x\r\n\r\n": "HTTP/1.0 400 Bad Request\r\n",
+		"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n":     "", "SSH-2.0-x\r\n": "", "\x00\x00\x00\x05\x04\x00\x00\x00\x01": "",
 	} {
 		raw, err := net.Dial("tcp", c.nodes["n1"].Client.Address)
 		if err != nil {
@@ -45,7 +47,7 @@ func TestPlainTextIsNotAnswered(t *testing.T) {
 		if e, ok := err.(net.Error); ok && e.Timeout() {
 			t.Errorf("%q: the connection stays open", text)
 		}
-		if strings.Contains(string(answer), "HTTP") || len(answer) > 16 {
+		if want == "" && len(answer) > 16 || !strings.HasPrefix(string(answer), want) || strings.Contains(string(answer), "n1") {
 			t.Errorf("%q was answered by %q", text, answer)
 		}
 	}

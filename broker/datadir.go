@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/sealmq/sealmq/internal/atrest"
 	"github.com/sealmq/sealmq/internal/codec"
@@ -19,13 +20,15 @@ const (
 	lockName    = "LOCK"
 	ringsFile   = "RINGS"
 	journalDir  = "journal"
-	nodeVersion = 1
+	nodeVersion = 2
 )
 
 // nodeRecord is what NODE says, sealed: whose directory this is and which stores belong in it.
 //
 //	u8 version | cluster 16 | bytes8 node | u64 incarnation | u16 mail groups
-//	| store ids: journal 16, state 16, bodies 16, keys 16
+//	| store ids: journal 16, state 16, bodies 16, keys 16 | u8 count | (bytes8 member)*, ascending
+//
+// The members are those that the cluster was made with. A node that was told of others would make a cluster of its own.
 type nodeRecord struct {
 	cluster     [16]byte
 	node        string
@@ -35,6 +38,7 @@ type nodeRecord struct {
 	state       atrest.StoreID
 	bodies      atrest.StoreID
 	keys        atrest.StoreID
+	members     []string
 }
 
 func (n *nodeRecord) marshal() []byte {
@@ -45,19 +49,39 @@ func (n *nodeRecord) marshal() []byte {
 	for _, id := range []atrest.StoreID{n.journal, n.state, n.bodies, n.keys} {
 		b = append(b, id[:]...)
 	}
+	b = append(b, byte(len(n.members)))
+	for _, m := range n.members {
+		b = codec.AppendBytes8(b, []byte(m))
+	}
 	return b
 }
 
 func parseNodeRecord(b []byte) (*nodeRecord, error) {
 	r := codec.NewReader(b)
 	if v := r.U8(); r.Err() == nil && v != nodeVersion {
-		return nil, fmt.Errorf("version %d is newer than this binary knows", v)
+		return nil, fmt.Errorf("version %d is another than this binary knows", v)
 	}
 	n := &nodeRecord{cluster: r.Array16(), node: string(r.Bytes8()), incarnation: r.U64(), groups: r.U16()}
 	for _, id := range []*atrest.StoreID{&n.journal, &n.state, &n.bodies, &n.keys} {
 		*id = r.Array16()
 	}
+	for range int(r.U8()) {
+		n.members = append(n.members, string(r.Bytes8()))
+	}
+	if !slices.IsSorted(n.members) || len(slices.Compact(slices.Clone(n.members))) != len(n.members) {
+		r.Fail(errors.New("members out of order"))
+	}
 	return n, r.Done()
+}
+
+// memberNames is how the members of a configuration stand in NODE.
+func memberNames(members []Member) []string {
+	names := make([]string, 0, len(members))
+	for _, m := range members {
+		names = append(names, m.Node)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // nodeStore is the store id under which NODE itself is sealed: it is read before any other id is known.
@@ -76,7 +100,7 @@ func createDataDir(o *Options) (d *dataDir, err error) {
 	if entries, err := os.ReadDir(o.DataDir); err == nil && len(entries) > 0 {
 		return nil, &DataError{Path: o.DataDir, Reason: "is not empty; a node is only made in a new directory"}
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, &DataError{Path: o.DataDir, Reason: "cannot be read", Err: err}
+		return nil, unusable(o.DataDir, err, false)
 	}
 	root, err := atrest.KeyFileRoot(o.RootKey)
 	if err != nil {
@@ -85,6 +109,7 @@ func createDataDir(o *Options) (d *dataDir, err error) {
 	d = &dataDir{path: o.DataDir, node: &nodeRecord{
 		cluster: o.Cluster, node: o.Node, incarnation: 1, groups: uint16(o.Groups),
 		journal: newStoreID(1), state: newStoreID(2), bodies: newStoreID(3), keys: newStoreID(4),
+		members: memberNames(o.Members),
 	}}
 	if d.rings, err = atrest.NewRings(root); err != nil {
 		return nil, err
@@ -135,9 +160,9 @@ func openDataDir(o *Options) (*dataDir, error) {
 	sealed, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, &DataError{Path: o.DataDir, Reason: "holds no node; make one with: sealmq init"}
+		return nil, noNode(o.DataDir)
 	case err != nil:
-		return nil, &DataError{Path: path, Reason: "cannot be read", Err: err}
+		return nil, unusable(path, err, false)
 	}
 	d := &dataDir{path: o.DataDir}
 	if err := d.unseal(o, path, sealed); err != nil {
@@ -149,15 +174,31 @@ func openDataDir(o *Options) (*dataDir, error) {
 	return d, nil
 }
 
+// noNode tells a directory that never was a node's from one that has lost what says whose it is.
+func noNode(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return unusable(dir, err, false)
+	case len(entries) > 0:
+		return &DataError{Path: filepath.Join(dir, nodeFile), Reason: "is missing, and without it the rest cannot be read. " +
+			"Keep the directory aside; the other nodes have what it held"}
+	}
+	return &DataError{Path: dir, Reason: "holds no node; make one with: sealmq init"}
+}
+
 // takeLock locks the directory for as long as this process uses it.
 func (d *dataDir) takeLock(flags int) error {
 	lock, err := os.OpenFile(filepath.Join(d.path, lockName), os.O_RDWR|os.O_CREATE|flags, 0o600)
 	if err != nil {
-		return &DataError{Path: d.path, Reason: "cannot be locked", Err: err}
+		return unusable(d.path, err, false)
 	}
 	if err := lockFile(lock); err != nil {
 		lock.Close()
-		return &DataError{Path: d.path, Reason: "is in use by another process", Err: err}
+		if errors.Is(err, ErrInUse) {
+			return fmt.Errorf("%s: %w", d.path, err)
+		}
+		return unusable(d.path, err, false)
 	}
 	d.lock = lock
 	return nil
@@ -170,7 +211,10 @@ func (d *dataDir) unseal(o *Options, path string, sealed []byte) error {
 	}
 	rings, err := os.ReadFile(filepath.Join(d.path, ringsFile))
 	if err != nil {
-		return &DataError{Path: filepath.Join(d.path, ringsFile), Reason: "cannot be read", Err: err}
+		if errors.Is(err, fs.ErrNotExist) {
+			return &DataError{Path: filepath.Join(d.path, ringsFile), Reason: "is missing", Err: err}
+		}
+		return unusable(filepath.Join(d.path, ringsFile), err, false)
 	}
 	switch d.rings, err = atrest.OpenRings(rings, root); {
 	case errors.Is(err, atrest.ErrWrongKey):
@@ -195,6 +239,9 @@ func (d *dataDir) unseal(o *Options, path string, sealed []byte) error {
 		return foreign("belongs to node %[1]q", d.node.node, o.Node)
 	case int(d.node.groups) != o.Groups:
 		return foreign("was made for %[1]d groups", d.node.groups, o.Groups)
+	case !slices.Equal(d.node.members, memberNames(o.Members)):
+		return &ConfigError{"cluster.members", fmt.Sprintf("names %v; %s was made for a cluster of %v",
+			memberNames(o.Members), d.path, d.node.members)}
 	}
 	return nil
 }

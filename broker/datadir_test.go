@@ -116,6 +116,9 @@ func TestOpenRefusesOptions(t *testing.T) {
 			"twice"},
 		{"a member without address", func(o *broker.Options) { o.Members[0].Peer = "" }, configError(),
 			"cluster.members"},
+		{"other members", func(o *broker.Options) {
+			o.Members = append(o.Members, broker.Member{Node: "n2", Peer: "127.0.0.1:1", Client: "127.0.0.1:2"})
+		}, configError(), "cluster.members"},
 		{"not a member", func(o *broker.Options) { o.Node = "n9" }, configError(), "n9"},
 		{"too little memory", func(o *broker.Options) { o.MemoryBytes = 1 }, configError(), "limits.memory"},
 		{"a body of nothing", func(o *broker.Options) { o.BodyBytes = -1 }, configError(), "limits.body"},
@@ -138,7 +141,7 @@ func TestOpenRefusesOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := broker.Open(withPorts(right))
-	if !errors.As(err, dataError()) || !strings.Contains(err.Error(), "in use") {
+	if !errors.Is(err, broker.ErrInUse) || !strings.Contains(err.Error(), right.DataDir) {
 		t.Errorf("a second process: %v", err)
 	}
 }
@@ -196,7 +199,9 @@ func TestOpenRefusesData(t *testing.T) {
 		{"NODE flipped", right, change("NODE", flip), dataError(), "NODE"},
 		{"NODE cut", right, change("NODE", func(b []byte) []byte { return b[:len(b)-1] }), dataError(), "NODE"},
 		{"NODE empty", right, change("NODE", func([]byte) []byte { return nil }), dataError(), "NODE"},
-		{"no NODE", right, move("NODE"), dataError(), "sealmq init"},
+		{"no NODE", right, move("NODE"), dataError(), "NODE: is missing"},
+		{"a store away", right, move("bodies"), dataError(), "bodies"},
+		{"the journal away", right, move("journal"), dataError(), "journal"},
 		{"RINGS of zeros", right, change("RINGS", func(b []byte) []byte { clear(b); return b }), dataError(), "RINGS"},
 		{"RINGS cut", right, change("RINGS", func(b []byte) []byte { return b[:20] }), dataError(), "RINGS"},
 		{"no RINGS", right, move("RINGS"), dataError(), "RINGS"},
@@ -270,8 +275,8 @@ func TestDamagedStoreIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := c.nodes["n1"].DataDir
-	for _, pattern := range []string{"journal/mark", "state/MANIFEST-*", "keys/MANIFEST-*", "bodies/OPTIONS-*",
-		"state/marker.manifest.*"} {
+	for _, pattern := range []string{"journal/mark", "journal/*.seg", "state/MANIFEST-*", "keys/MANIFEST-*",
+		"bodies/MANIFEST-*", "bodies/OPTIONS-*", "keys/OPTIONS-*", "state/marker.manifest.*", "state/*.sst", "keys/*.sst"} {
 		paths, err := filepath.Glob(filepath.Join(data, pattern))
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, paths, err)
@@ -286,16 +291,36 @@ func TestDamagedStoreIsRefused(t *testing.T) {
 			changed[i] ^= 0x55 // all of it: the mark has two slots
 		}
 		write(t, path, changed)
-		started, err := broker.Open(c.nodes["n1"])
-		if err == nil {
-			started.Close()
-		}
-		if !errors.As(err, new(*broker.DataError)) {
-			t.Errorf("%s is damaged: %v", path, err)
+		c.refusesToStart(t, c.nodes["n1"], dataError(), data)
+		if t.Failed() {
+			t.Fatalf("%s was damaged", path)
 		}
 		write(t, path, b)
 	}
 	if err := c.start("n1"); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestOlderJournalIsRefused: a journal that ends before what a store has applied is found out before anything is
+// changed.
+func TestOlderJournalIsRefused(t *testing.T) {
+	c, o := stopped(t)
+	dir := filepath.Join(o.DataDir, "journal")
+	yesterday := filepath.Join(t.TempDir(), "journal")
+	if err := os.CopyFS(yesterday, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.start("n1"); err != nil {
+		t.Fatal(err)
+	}
+	box := c.owned(t, "older", "older.box")
+	newSender(box).put(c.leading(t, "older", "older.box"), 10)
+	if err := c.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(yesterday))); err != nil {
+		t.Fatal(err)
+	}
+	c.refusesToStart(t, o, dataError(), "has applied")
 }

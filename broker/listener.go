@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -108,11 +109,27 @@ func (l *listener) handle(c *conn, place *list.Element) {
 	defer l.done.Done()
 	defer l.remove(c, place)
 	if err := c.shake(); err != nil {
+		answerHTTP(err)
 		c.linger()
 		c.cut()
 		return
 	}
 	c.run(l.admit(c, place))
+}
+
+// answerHTTP tells a browser, or whoever probes the port in plain HTTP, what this port is. Nothing else that is no TLS
+// is answered.
+func answerHTTP(err error) {
+	var e tls.RecordHeaderError
+	if !errors.As(err, &e) || e.Conn == nil {
+		return
+	}
+	switch string(e.RecordHeader[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH", "CONNE", "TRACE":
+		e.Conn.SetWriteDeadline(time.Now().Add(patienceTime))
+		io.WriteString(e.Conn, "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"+
+			"This port speaks the protocol of SealMQ over TLS 1.3, not HTTP.\n")
+	}
 }
 
 // admit makes a stranger a client. One that is refused keeps a stranger's place.

@@ -81,7 +81,7 @@ func Open(o Options) (_ *Broker, err error) {
 	b.observe()
 	b.serve()
 	b.log.Info("node has started", "node", o.Node, "version", o.Version, "cluster", fmt.Sprintf("%x", o.Cluster),
-		"client", b.listening["client"], "peer", b.listening["peer"])
+		"client", b.listening["client"].String(), "peer", b.listening["peer"].String())
 	return b, nil
 }
 
@@ -123,30 +123,27 @@ func (b *Broker) takeListener(section string) net.Listener {
 	return l
 }
 
-// openLog opens the journal and the stores, and refuses a pair that cannot belong together.
-func (b *Broker) openLog() (err error) {
+// openLog opens the journal and the stores, and refuses a pair that cannot belong together. All three stores are looked
+// at before the journal writes its tail again: what is refused is as it was.
+func (b *Broker) openLog() error {
 	path := filepath.Join(b.dir.path, journalDir)
-	if b.journal, err = journal.Open(b.dir.journalOptions(&b.o, b.fatal)); err != nil {
-		return damagedData(path, err)
+	stores := b.dir.storeOptions(&b.o, b.fatal)
+	applied, err := storage.Inspect(stores, b.o.Groups+1)
+	if err != nil {
+		return unusable(b.dir.path, err, false)
 	}
-	if b.stores, err = storage.Open(b.dir.storeOptions(&b.o, b.fatal)); err != nil {
-		return damagedData(b.dir.path, err)
+	log := b.dir.journalOptions(&b.o, b.fatal)
+	log.Applied = map[uint16]uint64{}
+	for id, a := range applied {
+		log.Applied[uint16(id)] = a.Index
 	}
-	for id := range uint16(b.o.Groups + 1) {
-		applied, err := b.stores.DurableApplied(id)
-		if err == nil {
-			err = b.journal.CheckApplied(id, applied.Index)
-		}
-		if err != nil {
-			return damagedData(path, err)
-		}
+	if b.journal, err = journal.Open(log); err != nil {
+		return unusable(path, err, false)
+	}
+	if b.stores, err = storage.Open(stores); err != nil {
+		return unusable(b.dir.path, err, true)
 	}
 	return nil
-}
-
-// damagedData says that what is stored cannot be used, and what to do about it.
-func damagedData(path string, err error) error {
-	return &DataError{Path: path, Err: err, Reason: "cannot be used; the other nodes have what it held. Keep it aside"}
 }
 
 // join starts the groups.
@@ -173,16 +170,16 @@ func (b *Broker) join() error {
 	b.takeListener("peer")
 	rights, err := machine.OpenControl(b.stores)
 	if err != nil {
-		return damagedData(b.dir.path, err)
+		return unusable(b.dir.path, err, true)
 	}
 	b.control = b.newControlPlane(rights)
 	if err := b.control.start(b.control.follow, b.control.applied); err != nil {
-		return damagedData(b.dir.path, err)
+		return unusable(b.dir.path, err, true)
 	}
 	for id := uint16(1); id <= uint16(b.o.Groups); id++ {
 		rules, err := machine.OpenMail(b.stores, id, b.o.machineCacheBytes())
 		if err != nil {
-			return damagedData(b.dir.path, err)
+			return unusable(b.dir.path, err, true)
 		}
 		g := &mailGroup{
 			machine: rules, waits: newWaitList[*receiver](), holds: newHolds(), group: b.newGroup(id, rules),
@@ -190,7 +187,7 @@ func (b *Broker) join() error {
 		g.headers = newHeaderSealer(g.reader)
 		b.mail = append(b.mail, g)
 		if err := g.start(g.follow, func() {}); err != nil {
-			return damagedData(b.dir.path, err)
+			return unusable(b.dir.path, err, true)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sealmq/sealmq/internal/atrest"
 	"github.com/sealmq/sealmq/internal/pki"
 	"github.com/sealmq/sealmq/raftlog/journal"
 	"github.com/sealmq/sealmq/wire"
@@ -73,9 +75,22 @@ const (
 	// leastMemoryBytes is what a node needs for one entry of each group, a few large frames and its caches.
 	leastMemoryBytes = 32 << 20
 	leastRaftTimeout = 20 * time.Millisecond
-	// maxGroups bounds the mail groups of a cluster: the control group has a place in the journal too.
-	maxGroups = journal.MaxGroups - 1
+	// MaxGroups bounds the mail groups of a cluster: the control group has a place in the journal too.
+	MaxGroups = journal.MaxGroups - 1
 )
+
+// Check says what keeps a node from starting with o: wrong options, certificates that are not this node's, a root key
+// that is none. The errors are a *ConfigError or *KeyError each, joined. What is in the data directory is not looked at.
+func (o Options) Check() error {
+	if err := o.fill(); err != nil {
+		return err
+	}
+	_, err := loadIdentities(&o)
+	if _, keyErr := atrest.KeyFileRoot(o.RootKey); keyErr != nil {
+		err = errors.Join(err, &KeyError{Path: o.RootKey, Err: keyErr})
+	}
+	return err
+}
 
 // fill puts in defaults and refuses what cannot work.
 func (o *Options) fill() error {
@@ -96,8 +111,8 @@ func (o *Options) fill() error {
 		return &ConfigError{"root_key", "no file is given"}
 	case o.Cluster == [16]byte{}:
 		return &ConfigError{"cluster.id", "no cluster id is given"}
-	case o.Groups < 1 || o.Groups > maxGroups:
-		return &ConfigError{"cluster.groups", fmt.Sprintf("%d is not from 1 to %d", o.Groups, maxGroups)}
+	case o.Groups < 1 || o.Groups > MaxGroups:
+		return &ConfigError{"cluster.groups", fmt.Sprintf("%d is not from 1 to %d", o.Groups, MaxGroups)}
 	case o.BodyBytes < 1 || o.BodyBytes > wire.BodyBytes:
 		return &ConfigError{"limits.body", fmt.Sprintf("%d is not from 1 to %d bytes", o.BodyBytes, wire.BodyBytes)}
 	case o.Connections < 1:
@@ -171,11 +186,12 @@ type ConfigError struct {
 func (e *ConfigError) Error() string { return fmt.Sprintf("%s: %s", e.Option, e.Reason) }
 
 // DataError says what is wrong with a data directory: damaged, another node's, or of an unknown format. Nothing was
-// changed. The command line exits with 7.
+// changed, unless Begun. The command line exits with 7.
 type DataError struct {
 	Path   string
 	Reason string
 	Err    error
+	Begun  bool // recovery had begun: files were written again, with what they held before
 }
 
 func (e *DataError) Error() string {
@@ -186,6 +202,20 @@ func (e *DataError) Error() string {
 }
 
 func (e *DataError) Unwrap() error { return e.Err }
+
+// ErrInUse means that another process runs on a data directory. Nothing was changed. The command line exits with 6.
+var ErrInUse = errors.New("another node runs on it")
+
+// InUse reports whether a process runs on a data directory. It changes nothing, and is no promise for the next moment:
+// what Open finds counts.
+func InUse(dataDir string) bool {
+	lock, err := os.OpenFile(filepath.Join(dataDir, lockName), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer lock.Close() // ends the lock too
+	return errors.Is(lockFile(lock), ErrInUse)
+}
 
 // KeyError says that the root key cannot be read or does not open the data directory. The command line exits with 8.
 type KeyError struct {

@@ -77,7 +77,8 @@ func (l *logs) allow(key string) (suppressed int, ok bool) {
 	return suppressed, true
 }
 
-// raftLogger gives Raft's own lines to slog: INFO as it is, warnings and errors throttled by their text, the rest not.
+// raftLogger gives Raft's own lines to slog: INFO as debug, for a group without a majority campaigns several times a
+// second for ever and who leads is said elsewhere; warnings and errors throttled by their text; the rest not.
 type raftLogger struct {
 	logs *logs
 	name string
@@ -109,7 +110,7 @@ func (l raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	case hclog.Error:
 		l.logs.write(slog.LevelError, l.key(msg), msg, all)
 	default:
-		l.logs.out.Info(msg, all...)
+		l.logs.out.Debug(msg, all...)
 	}
 }
 
@@ -136,7 +137,7 @@ func (l raftLogger) Trace(msg string, args ...any) { l.Log(hclog.Trace, msg, arg
 // Debug writes nothing.
 func (l raftLogger) Debug(msg string, args ...any) { l.Log(hclog.Debug, msg, args...) }
 
-// Info writes at INFO.
+// Info writes at DEBUG.
 func (l raftLogger) Info(msg string, args ...any) { l.Log(hclog.Info, msg, args...) }
 
 // Warn writes at WARN.

@@ -21,7 +21,7 @@ func newTestLogs() (*logs, *bytes.Buffer) {
 		}
 		return a
 	}
-	return newLogs(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: noTime}))), &b
+	return newLogs(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime}))), &b
 }
 
 // Repeated lines are written once in a while, with how many were not, whatever port their cause names.
@@ -59,10 +59,10 @@ func TestRaftLinesGoToSlog(t *testing.T) {
 	r.StandardLogger(nil).Print("a line")
 	close(stop)
 	r.Error("after the end")
-	want := `level=INFO msg=servers group=3 servers="[1 2]" took=1s
+	want := `level=DEBUG msg=servers group=3 servers="[1 2]" took=1s
 level=WARN msg=warned group=3 peer=n2 error=broken
 level=ERROR msg=failed group=3 value={7}
-level=INFO msg="a line" group=3
+level=DEBUG msg="a line" group=3
 `
 	if got := b.String(); got != want {
 		t.Errorf("wrote\n%s\nwant\n%s", got, want)

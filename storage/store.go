@@ -106,6 +106,36 @@ func Open(o Options) (_ *Stores, err error) {
 	return s, nil
 }
 
+// Inspect reads up to where the stores have applied the first groups, the lower of state/ and keys/ for each, and
+// checks on the way that all three can be opened. It changes nothing: what it refuses is as it was.
+func Inspect(o Options, groups int) (applied []Applied, err error) {
+	o.Fatal = func(error) {} // what it finds it returns
+	s := &Stores{shared: shared{log: newLogger(o)}}
+	s.shared.cache, s.shared.files = pebble.NewCache(o.cacheBytes()), pebble.NewFileCache(1, fileCacheFiles)
+	defer func() { err = errors.Join(err, s.Close()) }()
+	for _, k := range Kinds() {
+		if err := peek(o, k); err != nil {
+			return nil, fmt.Errorf("opening store %s: %w", k, err)
+		}
+		p := o.pebble(k, s.shared)
+		p.ErrorIfNotExists, p.ReadOnly = true, true
+		if s.dbs[k], err = pebble.Open(o.path(k), p); err != nil {
+			return nil, fmt.Errorf("opening store %s: %w", k, err)
+		}
+		if err := checkFormat(s.dbs[k], k); err != nil {
+			return nil, fmt.Errorf("opening store %s: %w", k, err)
+		}
+	}
+	for group := range groups {
+		a, err := s.DurableApplied(uint16(group))
+		if err != nil {
+			return nil, err
+		}
+		applied = append(applied, a)
+	}
+	return applied, nil
+}
+
 // peek reads as much of a store as tells that it is one, and changes nothing.
 func peek(o Options, k Kind) error {
 	found, err := pebble.Peek(o.path(k), o.FS(k))

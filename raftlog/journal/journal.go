@@ -28,6 +28,10 @@ type Options struct {
 	// restart replays; nothing if negative. Damage in the rest shows when it is read.
 	VerifyBytes int64
 
+	// Applied is up to where the stores have durably applied groups. A log that does not reach that, or that lacks the
+	// entry after it and holds a later one, is damaged.
+	Applied map[uint16]uint64
+
 	// Fatal is called once, with the first failed write or sync, before any waiting call is answered. It must not call
 	// the journal. The process should end: nothing will be written any more.
 	Fatal  func(error)
@@ -107,29 +111,6 @@ func (j *Journal) Group(id uint16) *Group {
 		j.groups[id] = g
 	}
 	return g
-}
-
-// CheckApplied compares a group's log with the index that a store has durably applied. The log must reach it, and must
-// hold the entry after it if it holds any later one: the error is a *DamagedError otherwise.
-func (j *Journal) CheckApplied(group uint16, index uint64) error {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	var last uint64
-	base, covered := uint64(1), false
-	if g := j.state.groups[group]; g != nil {
-		_, last = g.bounds()
-		base, covered = g.base, g.covers(index+1)
-	}
-	path := j.o.path(segmentName(j.active))
-	if reach := max(last, base-1); reach < index {
-		return &DamagedError{File: path, Reason: fmt.Sprintf(
-			"the log of group %d ends at %d, but a store has applied it up to %d", group, reach, index)}
-	}
-	if last > index && !covered {
-		return &DamagedError{File: path, Reason: fmt.Sprintf(
-			"a store has applied group %d up to %d, and its log lacks the entry after that", group, index)}
-	}
-	return nil
 }
 
 // Close writes what is queued, ends the open segment in good order and closes the files. Calls that come later fail

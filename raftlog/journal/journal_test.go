@@ -1,10 +1,13 @@
 package journal_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -140,21 +143,37 @@ func TestGroupLimit(t *testing.T) {
 	}
 }
 
-func TestCheckApplied(t *testing.T) {
-	j := openNew(t, options(t, testkit.NewCrashFS()))
-	defer j.Close()
-	g := j.Group(1)
+func TestAppliedIsReached(t *testing.T) {
+	fs := testkit.NewCrashFS()
+	o := options(t, fs)
+	j := openNew(t, o)
+	// check opens the journal again, for a store that has applied a group up to an index.
 	check := func(group uint16, index uint64, ok bool) {
 		t.Helper()
-		err := j.CheckApplied(group, index)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t, fs, o.Dir)
+		o.Applied = map[uint16]uint64{group: index}
+		again, err := journal.Open(o)
 		var d *journal.DamagedError
 		if (err == nil) != ok || (err != nil && !errors.As(err, &d)) {
 			t.Errorf("group %d applied up to %d: %v", group, index, err)
 		}
+		if err != nil {
+			if contents(t, fs, o.Dir) != before {
+				t.Errorf("group %d applied up to %d: refused, and something was changed", group, index)
+			}
+			o.Applied = nil
+			if again, err = journal.Open(o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		j = again
 	}
 	check(1, 0, true)
 	check(1, 1, false)
-	if err := g.Append([]journal.Entry{{Index: 1, Term: 1}, {Index: 2, Term: 1}, {Index: 5, Term: 1}}); err != nil {
+	if err := j.Group(1).Append([]journal.Entry{{Index: 1, Term: 1}, {Index: 2, Term: 1}, {Index: 5, Term: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	check(1, 0, true)
@@ -162,15 +181,46 @@ func TestCheckApplied(t *testing.T) {
 	check(1, 4, true)
 	check(1, 5, true)
 	check(1, 6, false)
-	if err := g.SetBase(10, 2); err != nil {
+	if err := j.Group(1).SetBase(10, 2); err != nil {
 		t.Fatal(err)
 	}
 	check(1, 9, true)
 	check(1, 10, false)
-	if err := g.Append([]journal.Entry{{Index: 10, Term: 2}}); err != nil {
+	if err := j.Group(1).Append([]journal.Entry{{Index: 10, Term: 2}}); err != nil {
 		t.Fatal(err)
 	}
 	check(1, 9, true)
 	check(1, 7, false) // what follows was cut
 	check(2, 1, false)
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// contents says what is in a directory.
+func contents(t *testing.T, fs *testkit.CrashFS, dir string) string {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	var all strings.Builder
+	for _, name := range names {
+		f, err := fs.Open(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := f.Size()
+		b := make([]byte, size)
+		if err == nil && size > 0 {
+			_, err = f.ReadAt(b, 0)
+		}
+		if err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		f.Close()
+		fmt.Fprintf(&all, "%s %x\n", name, sha256.Sum256(b))
+	}
+	return all.String()
 }

@@ -115,8 +115,12 @@ func (j *Journal) recover(files listing, file *markFile, m *mark) error {
 // restart writes the new segment and the mark that names it, and gives back what the one before no longer needs.
 func (j *Journal) restart(r *replay, tail []record, files listing, file *markFile) error {
 	last := r.segment
-	if err := j.rehearse(tail); err != nil {
+	state, err := j.rehearse(tail)
+	if err != nil {
 		return last.blame(r.settled, err)
+	}
+	if err := state.checkApplied(j.o.path(segmentName(last.number)), j.o.Applied); err != nil {
+		return err
 	}
 	j.spares = newSpares(&j.o, files.spares)
 	spare, err := j.spares.obtain()
@@ -150,19 +154,40 @@ func (j *Journal) restart(r *replay, tail []record, files listing, file *markFil
 	return nil
 }
 
-// rehearse applies the tail to a copy of the state, so that damage is found before anything is written.
-func (j *Journal) rehearse(tail []record) error {
+// rehearse returns the state as it will be with the tail, so that damage is found before anything is written.
+func (j *Journal) rehearse(tail []record) (*logState, error) {
 	if len(tail) == 0 {
-		return nil
+		return j.state, nil
 	}
 	block := stateBlock{number: math.MaxUint64, closed: j.closed, state: j.state}
 	copied, err := parseStateBlock(block.encode())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i := range tail {
 		if err := copied.state.apply(&tail[i], firstPlace, 0); err != nil {
-			return err
+			return nil, err
+		}
+	}
+	return copied.state, nil
+}
+
+// checkApplied compares the groups' logs with what the stores have applied.
+func (s *logState) checkApplied(path string, applied map[uint16]uint64) error {
+	for _, id := range sortedKeys(applied) {
+		index, last := applied[id], uint64(0)
+		base, covered := uint64(1), false
+		if g := s.groups[id]; g != nil {
+			_, last = g.bounds()
+			base, covered = g.base, g.covers(index+1)
+		}
+		if reach := max(last, base-1); reach < index {
+			return &DamagedError{File: path, Reason: fmt.Sprintf(
+				"the log of group %d ends at %d, but a store has applied it up to %d", id, reach, index)}
+		}
+		if last > index && !covered {
+			return &DamagedError{File: path, Reason: fmt.Sprintf(
+				"a store has applied group %d up to %d, and its log lacks the entry after that", id, index)}
 		}
 	}
 	return nil
