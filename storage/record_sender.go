@@ -97,7 +97,8 @@ func (s *Session) decode(row []byte) error {
 	return damaged("session", r.Done())
 }
 
-// LiveSessions are the not-afters of the sessions that a sender put on a mailbox in one day.
+// LiveSessions are the not-afters of the sessions that a sender put on a mailbox in one day, perhaps without those that
+// had passed when the row was written.
 type LiveSessions struct {
 	NotAfterMinutes []uint32
 }

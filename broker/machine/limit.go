@@ -26,8 +26,10 @@ const (
 	// MaxGrants bounds the grants of a cluster.
 	MaxGrants = 65_536
 
-	// MaxLiveSessions is per sender and mailbox.
-	MaxLiveSessions = 64
+	// MaxSessionMinutes is what the live sessions of a sender on a mailbox may have left together, none of them counted
+	// for more than MaxCountedMinutes: 64 sessions of an hour, or a program a second that uses one for a minute.
+	MaxSessionMinutes = 64 * MaxCountedMinutes
+	MaxCountedMinutes = 60
 	// MaxSessionMillis is how far in the future a session's not-after may lie: a day and the clocks' tolerance.
 	MaxSessionMillis = dayMillis + clockSlackMillis
 	// MaxTimeToLiveMillis is how long any message may live. Session headers are kept so much longer.

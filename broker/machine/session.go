@@ -2,6 +2,7 @@ package machine
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/sealmq/sealmq/internal/codec"
 	"github.com/sealmq/sealmq/storage"
@@ -110,10 +111,12 @@ func (m *Mail) putSession(mb *mailbox, sender [16]byte, item *SessionItem) Code 
 		return CodeSessionUnknown
 	}
 	live := m.liveSessions(mb, sender)
-	if countLive(live.today, m.now)+countLive(live.yesterday, m.now) >= MaxLiveSessions {
+	left := m.minutesLeft(live.today) + m.minutesLeft(live.yesterday)
+	if left+m.minutesLeft(storage.LiveSessions{NotAfterMinutes: []uint32{item.NotAfterMinutes}}) > MaxSessionMinutes {
 		return CodeSessionLimit
 	}
 	today := storage.SessionDay(m.now)
+	live.today.NotAfterMinutes = slices.DeleteFunc(live.today.NotAfterMinutes, m.past)
 	live.today.NotAfterMinutes = append(live.today.NotAfterMinutes, item.NotAfterMinutes)
 	mb.live[sender] = live
 	m.batch.PutLiveSessions(today, mb.row.Number, sender, &live.today)
@@ -191,11 +194,11 @@ func (m *Mail) readLive(mb *mailbox, day uint32, sender [16]byte) storage.LiveSe
 	return l
 }
 
-func countLive(l storage.LiveSessions, now int64) (n int) {
+// minutesLeft counts what sessions may still be used for, begun minutes as whole ones.
+func (m *Mail) minutesLeft(l storage.LiveSessions) (minutes int64) {
 	for _, notAfter := range l.NotAfterMinutes {
-		if int64(notAfter)*minuteMillis > now {
-			n++
-		}
+		left := (int64(notAfter)*minuteMillis - m.now + minuteMillis - 1) / minuteMillis
+		minutes += min(max(left, 0), MaxCountedMinutes)
 	}
-	return n
+	return minutes
 }
