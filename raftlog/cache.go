@@ -41,11 +41,15 @@ func newCache(limit int64) *cache {
 
 func (s *slot) size() int64 { return int64(len(s.data)) + slotOverheadBytes }
 
-// add puts an entry in. One that is not yet applied is pinned: it stays until release.
+// add puts an entry in. One that is not yet applied is pinned: it stays until release. One that is not pinned was read
+// from the log, and does not take the place of another: the log may have got that one since.
 func (c *cache) add(group uint16, l *raft.Log, pinned bool) {
 	s := &slot{key: slotKey{group, l.Index}, term: l.Term, kind: l.Type, data: l.Data}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !pinned && c.slots[s.key] != nil {
+		return
+	}
 	c.remove(s.key)
 	c.slots[s.key] = s
 	c.size += s.size()

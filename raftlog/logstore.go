@@ -123,7 +123,13 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	case err == nil:
 		s.cut = false
 	case errors.Is(err, journal.ErrNoSpace) && !s.cut:
-		// A state, not a failure: nothing was written, and there may be room again. A leader steps down over it.
+		// A state, not a failure: there may be room again. A leader steps down over it, and whoever proposed is told that
+		// nothing was written. So what there was room for goes again.
+		if s.log.LastIndex() != last {
+			if err := s.log.TruncateSuffix(first); err != nil {
+				return s.host.fatal(fmt.Errorf("take back a part of the log of group %d: %w", s.group, err))
+			}
+		}
 		s.host.log.warn("", "the log takes no entries", "group", s.group, "error", err)
 		return err
 	default:

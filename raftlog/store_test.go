@@ -153,6 +153,34 @@ func TestFullDiskAfterATruncationIsFatal(t *testing.T) {
 	}
 }
 
+// partLog has room for the first entry of an append only.
+type partLog struct{ *memLog }
+
+func (l partLog) Append(entries []journal.Entry) error {
+	if err := l.memLog.Append(entries[:1]); err != nil {
+		return err
+	}
+	return journal.ErrNoSpace
+}
+
+// A full disk refuses an append whole: who proposed the first entry is told that nothing was written.
+func TestFullDiskTakesBackAPart(t *testing.T) {
+	log := &memLog{}
+	s, _ := newStores(log)
+	s.host.o.Fatal = func(err error) { t.Error(err) }
+	must(t, s.StoreLogs(commands(1, 1, "a")))
+	s.log = partLog{log}
+	if err := s.StoreLogs(commands(2, 1, "b", "c")); !errors.Is(err, journal.ErrNoSpace) {
+		t.Errorf("came %v", err)
+	}
+	var l raft.Log
+	if last, _ := s.LastIndex(); last != 1 || s.GetLog(2, &l) != raft.ErrLogNotFound {
+		t.Errorf("the log ends at %d", last)
+	}
+	s.log = log
+	must(t, s.StoreLogs(commands(2, 1, "b", "c")))
+}
+
 type damagedLog struct{ Log }
 
 func (damagedLog) Entry(uint64) (journal.Entry, error) {
