@@ -84,8 +84,17 @@ func (c *Client) CreateMailbox(ctx context.Context, name string, opts ...CreateO
 	if err != nil {
 		return Mailbox{}, err
 	}
-	if !o.noKeys && (c.opts.Identity == nil || c.opts.KeyStore == nil) {
+	switch {
+	case o.noKeys:
+	case c.opts.Identity == nil || c.opts.KeyStore == nil:
 		return Mailbox{}, definite(CodeConfig, nil, "a mailbox with keys needs an identity and a key store")
+	case strings.HasPrefix(c.Principal(), operatorPrefix):
+		// It would be the owner, and could never publish a key.
+		e := definite(CodePermissionDenied, nil, "%s has no right to keys: operators own no mailboxes that are sent to",
+			c.Principal())
+		e.Hint = "Make it as the identity that will receive from it, which takes a grant: " +
+			"sealmq grant add NAME manage MAILBOX, then sealmq --as NAME mailbox create MAILBOX"
+		return Mailbox{}, e
 	}
 	ctx, stop := withDeadline(ctx)
 	defer stop()
@@ -102,19 +111,40 @@ func (c *Client) CreateMailbox(ctx context.Context, name string, opts ...CreateO
 			_, err = box.rotate(ctx, known, o.policy)
 		}
 		if err != nil {
-			e := *asError(err)
-			e.Detail = "the mailbox was made, but not its keys: " + e.Detail
-			e.Hint = "Receive from it once as its owner: that makes them"
-			return Mailbox{}, &e
+			return Mailbox{}, c.withoutKeys(ctx, box, results[0].ID, err)
 		}
 	}
 	return c.ShowMailbox(ctx, name)
+}
+
+// operatorPrefix begins the principals of operators.
+const operatorPrefix = "operator/"
+
+// withoutKeys returns the error of a mailbox that was made and whose keys were not. One that will never get any is
+// taken back.
+func (c *Client) withoutKeys(ctx context.Context, box *mailbox, id [16]byte, err error) error {
+	e := *asError(c.lacks(wire.ActionKeys, err))
+	if e.Code == CodePermissionDenied && e.Outcome == Definite {
+		m := &wire.MailboxDelete{Name: box.name, ID: id}
+		if c.toSlot(ctx, box.slot, m, &wire.Done{}) == nil {
+			box.outdated(wire.MailboxRef{Slot: box.slot, ID: id})
+			e.Detail += "; the mailbox was taken back"
+			return &e
+		}
+	}
+	e.Detail = "the mailbox was made, but not its keys: " + e.Detail
+	e.Hint = "Receive from it once as its owner: that makes them"
+	return &e
 }
 
 // Result is how one item of a request went.
 type Result struct {
 	Name string // of the item: a mailbox or a handle
 	Err  error  // nil if it was done
+
+	// Of a mailbox that was made.
+	ID    [16]byte
+	Group uint16
 }
 
 // CreateMailboxes makes many mailboxes without keys, and returns how each went, in their order.
@@ -179,11 +209,21 @@ func (c *Client) createChunk(ctx context.Context, group uint16, items []int, res
 	for n, i := range items {
 		switch {
 		case err != nil:
-			results[i].Err = err
+			results[i].Err = c.lacks(wire.ActionManage, err)
 		case reply.Items[n].Code != wire.CodeOK:
-			results[i].Err = fromCode(reply.Items[n].Code, 0, "")
+			results[i].Err = c.notMade(reply.Items[n].Code)
+		default:
+			results[i].ID, results[i].Group = m.Items[n].ID, group
 		}
 	}
+}
+
+// notMade says why a mailbox was not made.
+func (c *Client) notMade(code wire.Code) error {
+	if code == wire.CodeExists {
+		return fromCode(code, 0, "a mailbox of this name is there already")
+	}
+	return c.lacks(wire.ActionManage, fromCode(code, 0, ""))
 }
 
 // ShowMailbox returns what the cluster says about a mailbox.
@@ -256,9 +296,10 @@ func (c *Client) DeleteMailbox(ctx context.Context, name string) error {
 	}
 	ctx, stop := withDeadline(ctx)
 	defer stop()
-	known, err := c.ShowMailbox(ctx, name)
-	if err != nil {
-		return err
+	// Any right on the mailbox is enough to learn its id. Whose keys it has does not matter here.
+	var known wire.ResolveReply
+	if err := c.toSlot(ctx, box.slot, &wire.Resolve{Name: name}, &known); err != nil {
+		return c.lacks(wire.ActionManage, err)
 	}
 	err = c.toSlot(ctx, box.slot, &wire.MailboxDelete{Name: name, ID: known.ID}, &wire.Done{})
 	box.outdated(wire.MailboxRef{Slot: box.slot, ID: known.ID})

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/sealmq/sealmq/wire"
 )
@@ -22,6 +23,7 @@ type batch struct {
 	bytes   int // of the frame, at most
 	closed  bool
 	flying  bool       // its frame is under way: nothing of its items may change
+	tookOff time.Time  // the last time, zero before the first
 	held    bool       // its items are being sealed again
 	left    int        // items without a result
 	carried []*Pending // the items of the frame that is under way

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sealmq/sealmq/wire"
 )
@@ -150,6 +151,7 @@ func (c *Client) noteRoute(group uint16, conn *conn, err error) {
 // retry runs attempt until it succeeds, fails for good, or ctx ends.
 func (c *Client) retry(ctx context.Context, attempt func(context.Context) error) error {
 	var wait backoff
+	var last *Error
 	unknown := false
 	for {
 		err := attempt(ctx)
@@ -158,11 +160,19 @@ func (c *Client) retry(ctx context.Context, attempt func(context.Context) error)
 		}
 		e := asError(err)
 		unknown = unknown || e.Outcome == Unknown
-		if ctx.Err() != nil || !e.Retryable {
-			if ctx.Err() != nil && e.Retryable {
-				e = ended(context.Cause(ctx), e, unknown)
-			}
+		if !e.Retryable {
 			return e.withOutcome(unknown)
+		}
+		// An attempt that time ended says less than the one before it.
+		if e.ranOut && e.Detail == "" && last != nil {
+			e = last
+		}
+		last = e
+		if ctx.Err() != nil {
+			return c.timeIsUp(ctx, e, unknown)
+		}
+		if gone := c.hopeless(ctx); gone != nil {
+			return gone.withOutcome(unknown)
 		}
 		// A hint is followed at once, the first time.
 		if e.failure != nil && e.failure.Leader.Node != "" && wait.attempts == 0 {
@@ -170,9 +180,34 @@ func (c *Client) retry(ctx context.Context, attempt func(context.Context) error)
 			continue
 		}
 		if !sleep(ctx, wait.next(e.RetryAfter)) {
-			return ended(context.Cause(ctx), e, unknown)
+			return c.timeIsUp(ctx, e, unknown)
 		}
 	}
+}
+
+// timeIsUp returns the error of a call whose context has ended. last is what its last attempt ended with.
+func (c *Client) timeIsUp(ctx context.Context, last *Error, unknown bool) *Error {
+	if gone := c.hopeless(ctx); gone != nil {
+		return gone.withOutcome(unknown)
+	}
+	return ended(context.Cause(ctx), last, unknown)
+}
+
+// hopeless returns the error to give up with if every node has refused for as long as [GiveUpRefused] says, or does
+// when the time of the call is up; nil if there is somebody to wait for.
+func (c *Client) hopeless(ctx context.Context) *Error {
+	if c.patience == 0 || errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	since, why := c.routes.refused()
+	if since.IsZero() || ctx.Err() == nil && time.Since(since) < c.patience {
+		return nil
+	}
+	var failed *Error
+	if errors.As(why, &failed) {
+		why = failed.Err
+	}
+	return unreachable(why, "every node refuses the connection")
 }
 
 // withOutcome returns e, or a copy that says that an earlier attempt may have got through.

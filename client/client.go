@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,8 @@ type Client struct {
 	log       *slog.Logger
 	transport *transport
 	routes    *routes
-	receiver  [16]byte // holds what Receive leases
+	receiver  [16]byte      // holds what Receive leases
+	patience  time.Duration // with nodes that all refuse, 0: as long as a call has
 	accepted  *acceptedSessions
 
 	ctx     context.Context // ends with Close
@@ -36,10 +38,24 @@ type Client struct {
 	skew     atomic.Int64                    // the nodes' clock less this one, nanoseconds
 }
 
-// Connect connects to a cluster. It returns when a node has answered, and keeps trying until ctx ends.
-func Connect(ctx context.Context, opts Options) (*Client, error) {
+// ConnectOption changes how a client deals with its cluster.
+type ConnectOption func(*Client)
+
+// GiveUpRefused ends calls early where there is nobody to wait for: once nothing has listened at the address of any
+// node for so long, they fail with [CodeUnreachable] instead of trying until their context ends. A node that answers,
+// or does not but is there, is waited for as ever, so a change of leaders is ridden out. [Client.Subscribe] goes on
+// all the same. It is meant for programs with a person before them; a service does better to wait for its cluster.
+func GiveUpRefused(after time.Duration) ConnectOption {
+	return func(c *Client) { c.patience = max(after, 1) }
+}
+
+// Connect connects to a cluster. It returns when a node has answered, and keeps trying until ctx ends; see
+// [GiveUpRefused].
+func Connect(ctx context.Context, opts Options, more ...ConnectOption) (*Client, error) {
 	opts, err := opts.load()
-	if err != nil {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return nil, e
+	} else if err != nil {
 		return nil, definite(CodeConfig, err, "")
 	}
 	ctx, stop := withDeadline(ctx)
@@ -48,6 +64,9 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 		opts: opts, log: opts.Logger, accepted: newAcceptedSessions(),
 		transport: &transport{opts.Cluster, opts.CA, opts.certificate, opts.dial, opts.lookEvery},
 		receiver:  newID(), conns: map[*conn]struct{}{}, boxes: map[string]*mailbox{}, settlers: map[uint16]*settler{},
+	}
+	for _, option := range more {
+		option(c)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.routes = newRoutes(c, opts.Nodes)
@@ -163,6 +182,19 @@ func (c *Client) now() (time.Time, error) {
 
 // isAlert reports whether the other side of a TLS handshake refused this one.
 func isAlert(err error) bool {
+	_, ok := alertOf(err)
+	return ok
+}
+
+// alertOf returns the number of the alert that the other side of a TLS handshake refused this one with.
+func alertOf(err error) (number uint64, ok bool) {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error"
+	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
+		return 0, false
+	}
+	// The type has no name outside crypto/tls; its value is the number of the protocol.
+	if v := reflect.ValueOf(op.Err); v.Kind() == reflect.Uint8 {
+		number = v.Uint()
+	}
+	return number, true
 }

@@ -203,6 +203,8 @@ func (c *conn) gather(buf []byte) []byte {
 		out, w, more := s.frame(buf, c, request)
 		buf = out
 		if w != nil && !c.register(request, w, len(buf)-before) {
+			// What is said not to have been sent must not be written after all.
+			buf = buf[:before]
 			w.answer(c, 0, nil, errNotSent)
 		}
 		if more && !c.enqueue(s) {
@@ -238,10 +240,12 @@ func (c *conn) turn() (source, uint32) {
 // urgent sources go out past the limit of requests in flight: they are what the spare requests are for.
 type urgent interface{ urgent() }
 
+// register notes who gets the answer to a request. It reports false if the connection takes no more: one that drains
+// ends, as not having sent anything, with the last answer that it waits for.
 func (c *conn) register(request uint32, w waiter, bytes int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	if c.err != nil || c.draining {
 		return false
 	}
 	c.calls[request] = underWay{w, bytes}

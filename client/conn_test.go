@@ -177,6 +177,51 @@ func TestSilentNodeIsFoundOut(t *testing.T) {
 	})
 }
 
+// lateSource makes a frame while something happens to its connection.
+type lateSource struct {
+	meanwhile func()
+	answers   []error
+}
+
+func (s *lateSource) frame(dst []byte, _ *conn, _ uint32) ([]byte, waiter, bool) {
+	s.meanwhile()
+	return append(dst, "a request"...), s, false
+}
+
+func (s *lateSource) dropped(*conn, error) {}
+func (s *lateSource) subscribed() bool     { return false }
+
+func (s *lateSource) answer(_ *conn, _ wire.Type, _ []byte, err error) {
+	s.answers = append(s.answers, err)
+}
+
+// A request that is said not to have been sent is not written, though its frame was made when the connection ended or
+// the node said that it goes away. What stands before it in the buffer stays.
+func TestNotSentIsNotWritten(t *testing.T) {
+	for name, meanwhile := range map[string]func(*conn){
+		"the connection ends": func(c *conn) {
+			c.mu.Lock()
+			c.err = errConnLost
+			c.mu.Unlock()
+		},
+		"the node goes away": func(c *conn) { c.notice(wire.TypeGoAway, nil) },
+	} {
+		c := &conn{wake: make(chan struct{}, 1), dead: make(chan struct{}), calls: map[uint32]underWay{}}
+		c.hello.Limits.InFlightRequests, c.hello.Limits.InFlightBytes = 1000, 1<<20
+		s := &lateSource{meanwhile: func() { meanwhile(c) }}
+		if !c.enqueue(s) {
+			t.Fatal(name)
+		}
+		buf := c.gather([]byte("before"))
+		if len(s.answers) != 1 || !errors.Is(s.answers[0], errNotSent) {
+			t.Errorf("%s: its waiter was told %v", name, s.answers)
+		}
+		if string(buf) != "before" {
+			t.Errorf("%s: %q is written", name, buf)
+		}
+	}
+}
+
 // An idle connection stays, and is looked after.
 func TestIdleConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 const expiredAfter = envelope.ClockSkew
 
 // refusedDelay is how long messages are put aside that this receiver cannot or must not show. Others get at theirs
-// meanwhile, and somebody may mend what is wrong.
+// meanwhile, and somebody may mend what is wrong. The command line says to people that it is a minute.
 const refusedDelay = time.Minute
 
 // delivery is messages that came together under one lease, still sealed.
@@ -99,7 +99,7 @@ func (b *mailbox) reader(ctx context.Context) (*reader, error) {
 	}
 	known, err := b.keep(ctx)
 	if err != nil {
-		return nil, err
+		return nil, b.c.lacks(wire.ActionReceive, err)
 	}
 	r := &reader{box: b, known: known}
 	if r.keys, err = store.ring(known.ref.ID); err != nil {

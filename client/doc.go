@@ -14,7 +14,8 @@
 // Laws:
 //
 //   - Every failure is an [*Error] that says whether what was asked for certainly did not happen or may have. A message
-//     is tried again under its id until its time is up, and the cluster stores an id once.
+//     is tried again under its id until its time is up or the cluster may have forgotten the id, and the cluster
+//     stores an id once.
 //   - Every call ends: with its context, or after 30 s if that has no deadline. Subscribe alone goes on.
 //   - Nothing is sealed to a key whose record does not verify, is out of date, or belongs to an owner other than the
 //     pinned one; nothing is shown whose sender is not the pinned one. There is no downgrade.

@@ -36,7 +36,8 @@ const (
 const (
 	// CodeUnreachable means that no node, or not the one that leads, could be reached.
 	CodeUnreachable Code = "unreachable"
-	// CodeTimeout means that the context ended first. The error unwraps to the context's.
+	// CodeTimeout means that the context ended first, and the error unwraps to the context's; or that a message could
+	// not be sent again safely: see [Sender.Send].
 	CodeTimeout Code = "timeout"
 	// CodeKeyChanged means that a name came with another identity key than the pinned one, or a mailbox with another
 	// owner: see [KeyChangedError] and [OwnerChangedError].
@@ -73,6 +74,7 @@ type Error struct {
 	Err        error         // the cause, if there is one
 
 	failure *wire.Failure // what the node said, if it said anything
+	ranOut  bool          // the call's time was up
 }
 
 func (e *Error) Error() string {
@@ -121,12 +123,16 @@ func unreachable(err error, detail string, args ...any) *Error {
 
 // hints say what to do about a code, where it is always the same.
 var hints = map[wire.Code]string{
-	wire.CodePermissionDenied:   "An operator may grant it: sealmq grant add SUBJECT ACTION RESOURCE",
-	wire.CodeUnauthenticated:    "Check that the client certificate is in date and from the cluster's client authority",
-	wire.CodeNotFound:           "Check the name with: sealmq mailbox ls",
-	wire.CodeFull:               "Receivers have to catch up, or an operator gives the cluster more room",
-	wire.CodeIDConflict:         "This key was used for another body: use a new one",
-	wire.CodeLeaseLost:          "The message goes to another receiver: take a longer lease, or extend it in time",
+	wire.CodePermissionDenied: "An operator may grant it: sealmq grant add SUBJECT ACTION RESOURCE",
+	wire.CodeNotLeader:        "Too few nodes may be there: sealmq status shows which are missing",
+	wire.CodeUnavailable:      "Too few nodes may be there: sealmq status shows which are missing",
+	wire.CodeExists:           "Choose another name, or use the one that is there: sealmq mailbox show NAME",
+	wire.CodeUnauthenticated:  "Check that the client certificate is in date and from the cluster's client authority",
+	wire.CodeNotFound:         "Check the name with: sealmq mailbox ls",
+	wire.CodeFull:             "Receivers have to catch up, or an operator gives the cluster more room",
+	wire.CodeIDConflict:       "This key was used for another body: use a new one",
+	wire.CodeLeaseLost: "Its lease ran out, or it was given back or acked under another one. It comes again unless it " +
+		"was acked; where the work takes long, take a longer lease or extend it in time",
 	wire.CodeSessionLimit:       "Too many processes of this identity send to one mailbox: wait for old sessions to end",
 	wire.CodeUnsupportedVersion: "Update the older side",
 	wire.CodeWrongCluster:       "The context belongs to another cluster than the one at this address",
@@ -147,6 +153,18 @@ func fromCode(code wire.Code, retryAfterMillis uint32, detail string) *Error {
 // fromFailure turns a failure into an error.
 func fromFailure(f *wire.Failure) *Error { return fromCode(f.Code, f.RetryAfterMillis, f.Detail) }
 
+// lacks makes a refusal say which right the call itself takes. What a call asks for on its way may be open to several,
+// and a node names the first of them.
+func (c *Client) lacks(action wire.Actions, err error) error {
+	if !isCode(err, CodePermissionDenied) {
+		return err
+	}
+	e := *asError(err)
+	e.Detail = fmt.Sprintf("%s has no grant for %s", c.Principal(), action)
+	e.Hint = fmt.Sprintf("An operator may grant it: sealmq grant add %s %s RESOURCE", shellWord(c.Principal()), action)
+	return &e
+}
+
 // isCode reports whether err is an *Error with a code.
 func isCode(err error, code Code) bool {
 	var e *Error
@@ -165,11 +183,19 @@ func asError(err error) *Error {
 // ended returns the error of a call that ran out of time for cause. last is why it had not succeeded by then, nil if
 // nothing had failed; unknown says that an attempt may have got through.
 func ended(cause error, last *Error, unknown bool) *Error {
-	e := &Error{Code: CodeTimeout, Outcome: Definite, Retryable: true, Err: cause}
+	e := &Error{Code: CodeTimeout, Outcome: Definite, Retryable: true, Err: cause, ranOut: true}
 	if unknown {
 		e.Outcome = Unknown
 	}
-	if last != nil && last.Code != CodeTimeout {
+	switch {
+	case last == nil:
+	case last.ranOut:
+		// It says already how the attempts went.
+		e.Code, e.RetryAfter, e.Detail, e.Hint = last.Code, last.RetryAfter, last.Detail, last.Hint
+	case last.failure != nil && last.failure.Code == wire.CodeNotLeader && last.failure.Leader.Node == "":
+		e.Code, e.RetryAfter, e.Hint = last.Code, last.RetryAfter, "See which nodes are missing with: sealmq status"
+		e.Detail = "no leader: a majority of nodes is missing"
+	case last.Code != CodeTimeout:
 		e.RetryAfter, e.Hint = last.RetryAfter, last.Hint
 		e.Detail = "the last attempt ended with " + string(last.Code)
 		if last.Detail != "" {

@@ -66,6 +66,7 @@ type fault struct {
 	before  bool          // the connection is cut before anything happens
 	after   bool          // it happens and the connection is cut instead of answering
 	silent  bool          // it happens, and nothing is ever answered on this connection again
+	mute    bool          // it happens and is not answered
 	failure *wire.Failure // it does not happen and this is answered
 }
 
@@ -378,7 +379,7 @@ func (c *fakeConn) handle(request uint32, m wire.Message) bool {
 		return false
 	}
 	c.deaf = c.deaf || what.silent
-	if reply != nil && !c.deaf {
+	if reply != nil && !c.deaf && !what.mute {
 		c.answer(request, reply)
 	}
 	return true

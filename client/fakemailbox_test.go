@@ -34,9 +34,13 @@ type fakeBox struct {
 }
 
 type fakeAnswer struct {
-	seq uint64
-	tag [16]byte
+	seq  uint64
+	tag  [16]byte
+	sent time.Time // last
 }
+
+// fakeRemembers is how long an id is remembered after it was last sent.
+const fakeRemembers = 10 * time.Minute
 
 const (
 	stateReady = iota
@@ -172,9 +176,14 @@ func (b *fakeBox) publish(principal string, m *wire.KeyRecordPublish) wire.Messa
 
 func (b *fakeBox) send(principal string, m *wire.Send) wire.Message {
 	reply := &wire.SendReply{}
+	expired := map[[16]byte]bool{}
 	for i := range m.Sessions {
 		if s := &m.Sessions[i]; s.Init != nil {
-			b.sessions[s.ID] = s.Init
+			if end := sessionEnd(s.Init); !end.After(b.f.now()) || end.Sub(b.f.now()) > 24*time.Hour+fakeSlack {
+				expired[s.ID] = true
+			} else {
+				b.sessions[s.ID] = s.Init
+			}
 		}
 	}
 	minute := int64(b.f.now().Unix() / 60)
@@ -187,7 +196,11 @@ func (b *fakeBox) send(principal string, m *wire.Send) wire.Message {
 			reply.TimeMinutes = uint32(minute)
 			reply.Add(wire.SendResult{Code: wire.CodeClockSkew})
 			continue
-		case b.sessions[item.Header.Session] == nil:
+		case expired[item.Header.Session]:
+			reply.Add(wire.SendResult{Code: wire.CodeExpired})
+			continue
+		case b.sessions[item.Header.Session] == nil ||
+			b.f.now().Sub(sessionEnd(b.sessions[item.Header.Session])) > fakeSlack:
 			reply.Add(wire.SendResult{Code: wire.CodeSessionUnknown})
 			continue
 		case !item.Keyed && item.Header.Counter() < m.LowestUnanswered:
@@ -200,12 +213,25 @@ func (b *fakeBox) send(principal string, m *wire.Send) wire.Message {
 	return reply
 }
 
+// fakeSlack is how far clocks may be apart.
+const fakeSlack = 5 * time.Minute
+
+func sessionEnd(init []byte) time.Time {
+	h, err := envelope.ParseSessionHeader(init)
+	if err != nil {
+		panic(err)
+	}
+	return h.NotAfter
+}
+
 func (b *fakeBox) store(principal string, item *wire.SendItem) wire.SendResult {
 	key := principal + string(item.Header.ID[:])
-	if first, again := b.dedup[key]; again {
+	if first, again := b.dedup[key]; again && time.Since(first.sent) <= fakeRemembers {
 		if item.Keyed && first.tag != item.BodyTag {
 			return wire.SendResult{Code: wire.CodeIDConflict}
 		}
+		first.sent = time.Now()
+		b.dedup[key] = first
 		return wire.SendResult{Seq: first.seq, Duplicate: true}
 	}
 	if !item.Keyed && item.Header.Counter() < b.floors[principal+string(item.Header.ID[:8])] {
@@ -216,7 +242,7 @@ func (b *fakeBox) store(principal string, item *wire.SendItem) wire.SendResult {
 	}}
 	b.next++
 	b.messages = append(b.messages, x)
-	b.dedup[key] = fakeAnswer{x.seq, item.BodyTag}
+	b.dedup[key] = fakeAnswer{x.seq, item.BodyTag, time.Now()}
 	return wire.SendResult{Seq: x.seq}
 }
 
@@ -429,14 +455,22 @@ func (b *fakeBox) nack(principal string, m *wire.Nack) wire.Message {
 		case wire.NackReject:
 			if x.failures++; x.failures >= 20 {
 				x.state = stateDead
+			} else if m.DelayMillis > 0 {
+				b.delay(x, m.DelayMillis)
 			}
 		case wire.NackRetryAfter:
-			x.state, x.until = stateDelayed, time.Now().Add(time.Duration(m.DelayMillis)*time.Millisecond)
-			b.after(time.Duration(m.DelayMillis)*time.Millisecond + time.Millisecond)
+			b.delay(x, m.DelayMillis)
 		case wire.NackRelease:
 			x.item.Attempts--
 		}
 	})
+}
+
+// delay puts a message aside.
+func (b *fakeBox) delay(x *fakeMessage, millis uint32) {
+	d := time.Duration(millis) * time.Millisecond
+	x.state, x.until = stateDelayed, time.Now().Add(d)
+	b.after(d + time.Millisecond)
 }
 
 func (b *fakeBox) extend(principal string, m *wire.Extend) wire.Message {

@@ -36,14 +36,17 @@ func ParseGrantID(s string) (id GrantID, err error) {
 // already is returned as it is, so the call may be repeated. late are nodes that do not serve the grant yet.
 func (c *Client) AddGrant(ctx context.Context, subject, actions, resource string) (g Grant, late []string, err error) {
 	set, err := wire.ParseActions(actions)
-	if err == nil {
-		err = wire.CheckPattern(resource)
-	}
-	if err == nil {
-		err = wire.CheckPrincipal(subject)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return Grant{}, nil, definite(CodeBadRequest, err, "the grant")
+	case wire.CheckPrincipal(subject) != nil:
+		e := definite(CodeBadRequest, nil, "the subject %q is not the name of an identity or a pattern of such", subject)
+		e.Hint = fmt.Sprintf("It has 1 to %d printable characters of ASCII without spaces", wire.NameBytes)
+		return Grant{}, nil, e
+	case wire.CheckPattern(resource) != nil:
+		e := definite(CodeBadRequest, nil, "the resource %q is not the name of a mailbox or a pattern of such", resource)
+		e.Hint = "Tokens of a-z, 0-9, - and _ with dots between them; * stands for one token, > at the end for one or more"
+		return Grant{}, nil, e
 	}
 	ctx, stop := withDeadline(ctx)
 	defer stop()

@@ -14,7 +14,9 @@ type Handle = wire.Handle
 func ParseHandle(text string) (Handle, error) {
 	h, err := wire.ParseHandle(text)
 	if err != nil {
-		return h, definite(CodeBadRequest, err, "the handle")
+		e := definite(CodeBadRequest, err, "the handle")
+		e.Hint = "Give it whole, as recv --ack=false printed it: h1. and what follows"
+		return h, e
 	}
 	return h, nil
 }
@@ -33,7 +35,7 @@ func (c *Client) NackHandles(ctx context.Context, opts []NackOption, handles ...
 	return c.settleHandles(ctx, v, handles)
 }
 
-// ExtendHandles extends the leases of messages by their handles; 0 means as long as leases of the mailbox last.
+// ExtendHandles extends the leases of messages by their handles; see [Message.Extend].
 func (c *Client) ExtendHandles(ctx context.Context, d time.Duration, handles ...string) []Result {
 	return c.settleHandles(ctx, verdict{kind: verdictExtend, leaseMillis: leaseMillis(d)}, handles)
 }

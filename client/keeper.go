@@ -101,6 +101,8 @@ func (b *mailbox) rotate(ctx context.Context, known *resolved, policy envelope.P
 		if k.publishedAfter(known.version) {
 			return errOtherKeeper
 		}
+		// What the next record replaces is noted before it is replaced: afterwards no record tells of it.
+		k.notePublished(known)
 		plan = planKeys(known.record, k, now)
 		return plan.generate(k)
 	})
@@ -131,6 +133,30 @@ var errOtherKeeper = errors.New("another keeper was first")
 // publishedAfter reports whether a key was published in a later record than that of a version.
 func (k *keyring) publishedAfter(version uint64) bool {
 	return slices.ContainsFunc(k.keys, func(key ringKey) bool { return key.published > version })
+}
+
+// notePublished notes which keys are in a record, and that those with lower numbers were in one before it: a process
+// may have ended before it noted that, and a key that is kept for nothing costs less than one that messages wait for.
+// It reports whether that was news.
+func (k *keyring) notePublished(known *resolved) (changed bool) {
+	if known.record == nil {
+		return false
+	}
+	highest := known.record.Epochs[len(known.record.Epochs)-1].Number
+	for i := range k.keys {
+		key := &k.keys[i]
+		if key.published == 0 && key.Number() <= highest && !second(known.record, *key) {
+			key.published, changed = known.version, true
+		}
+	}
+	return changed
+}
+
+// second reports whether a record has another key under a key's number. Only then is it certain that a keeper that came
+// second made it, and that nobody ever sealed to it.
+func second(record *envelope.KeyRecord, key ringKey) bool {
+	e, missing := record.Epoch(key.Number())
+	return missing == nil && e.ID() != key.ID()
 }
 
 // publish stores a record if the one before it is still the newest. If another keeper was first, its record counts.
@@ -281,7 +307,7 @@ func (b *mailbox) tidy(ctx context.Context, known *resolved, ring *keyring) {
 	}
 	now := time.Now()
 	drained := b.drained(ctx, known, ring, now)
-	if next := tidied(ring.clone(), known, drained, now); next == nil {
+	if next := tidied(ring, known, drained, now); next == nil {
 		return
 	}
 	_, err := b.c.opts.KeyStore.change(known.ref.ID, b.name, func(k *keyring) error {
@@ -297,24 +323,20 @@ func (b *mailbox) tidy(ctx context.Context, known *resolved, ring *keyring) {
 
 // tidied returns the keyring as it should be, nil if it is so already.
 func tidied(k *keyring, known *resolved, drained []uint32, now time.Time) *keyring {
-	highest := known.record.Epochs[len(known.record.Epochs)-1].Number
 	current, err := known.record.Choose(now)
-	changed := false
-	keys := slices.DeleteFunc(slices.Clone(k.keys), func(key ringKey) bool {
+	k = k.clone()
+	changed := k.notePublished(known)
+	k.keys = slices.DeleteFunc(k.keys, func(key ringKey) bool {
 		e, missing := known.record.Epoch(key.Number())
 		inRecord := missing == nil && e.ID() == key.ID()
 		overdue := !key.replaced.IsZero() && now.Sub(key.replaced) > drainedAfter+known.ttl+delayMost
-		// A key of a number that was published with another key was made by a keeper that came second.
-		second := key.published == 0 && !inRecord && key.Number() <= highest
-		gone := !inRecord && (overdue || second || slices.Contains(drained, key.Number()))
+		never := key.published == 0 && second(known.record, key)
+		gone := !inRecord && (overdue || never || slices.Contains(drained, key.Number()))
 		changed = changed || gone
 		return gone
 	})
-	for i := range keys {
-		key := &keys[i]
-		if e, missing := known.record.Epoch(key.Number()); missing == nil && e.ID() == key.ID() && key.published == 0 {
-			key.published, changed = known.version, true
-		}
+	for i := range k.keys {
+		key := &k.keys[i]
 		if err == nil && key.Number() < current.Number && key.published != 0 && key.replaced.IsZero() {
 			key.replaced, changed = now.UTC().Truncate(time.Millisecond), true
 		}
@@ -322,7 +344,6 @@ func tidied(k *keyring, known *resolved, drained []uint32, now time.Time) *keyri
 	if !changed {
 		return nil
 	}
-	k.keys = keys
 	return k
 }
 

@@ -325,6 +325,117 @@ func TestKeeperDiesBeforePublishing(t *testing.T) {
 	}
 }
 
+// A keeper that died after publishing its first keys, and before it noted that, comes back when the first is over and
+// publishes the next record: the first key is kept until what waits for it is read.
+func TestKeeperDiesBeforeNoting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newSlowFake(t)
+		alice, bob := f.client(t, "alice"), f.client(t, "bob")
+		mustCreate(t, bob, "box", NoKeys())
+		f.onRequest(func(r *fakeRequest) fault {
+			if r.t == wire.TypeKeyRecordPublish {
+				go bob.Close()
+				return fault{after: true}
+			}
+			return fault{}
+		})
+		if _, err := bob.Receive(t.Context(), "box"); !isCode(err, CodeClosed) && !errors.Is(err, errClosed) {
+			t.Errorf("%v", err)
+		}
+		synctest.Wait()
+		f.onRequest(nil)
+		id := f.recordOf(t, "box").MailboxID
+		keys := func() []ringKey {
+			ring, err := bob.opts.KeyStore.look(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ring.keys
+		}
+		if k := keys(); len(k) != 2 || k[0].published != 0 {
+			t.Fatalf("%+v: nothing is put to the test", k)
+		}
+		mustSend(t, alice, "box", "old")
+		time.Sleep(8 * day)
+		back := connect(t, f.optionsFor("bob", bob.opts.Identity, bob.opts.KeyStore))
+		ms, err := back.Receive(t.Context(), "box")
+		if err != nil || len(ms) != 1 || string(ms[0].Body) != "old" {
+			t.Fatalf("%d messages, %v", len(ms), err)
+		}
+		if k := keys(); len(k) != 3 || k[0].published != 1 || k[1].published != 1 || k[2].published != 2 ||
+			k[0].replaced.IsZero() || !k[1].replaced.IsZero() {
+			t.Errorf("%+v", k)
+		}
+		if err := ms[0].Ack(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * day)
+		if _, err := back.Receive(t.Context(), "box"); err != nil {
+			t.Fatal(err)
+		}
+		if k := keys(); len(k) != 2 || k[0].Number() != 2 {
+			t.Errorf("the drained key is still there: %+v", k)
+		}
+	})
+}
+
+// Whether a key was published is taken from the record where the keyring does not say. Only a key under whose number
+// the record has another one is known to be nobody's.
+func TestTidied(t *testing.T) {
+	now := time.Now()
+	made := func(number uint32, from time.Time) ringKey {
+		key, err := envelope.GenerateEpochKey(number, from, from.Add(epochLength))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ringKey{EpochKey: key}
+	}
+	replaced := func(key ringKey, ago time.Duration) ringKey {
+		key.published, key.replaced = 1, now.Add(-ago)
+		return key
+	}
+	first, fourth := made(1, now.Add(-2*epochLength)), made(4, now.Add(2*epochLength))
+	second, third := made(2, now.Add(-epochLength/2)), made(3, now.Add(epochLength/2))
+	known := &resolved{version: 5, ttl: day, record: &envelope.KeyRecord{
+		NotAfter: now.Add(recordLength), Epochs: []envelope.EpochPublic{second.Public(), third.Public()},
+	}}
+	tests := []struct {
+		name      string
+		key       ringKey
+		drained   []uint32
+		gone      bool
+		published uint64
+		replaced  bool
+	}{
+		{"in the record, not noted", second, nil, false, 5, false},
+		{"before the record, not noted", first, nil, false, 5, true},
+		{"after the record", fourth, nil, false, 0, false},
+		{"another of the record's number", made(2, now), nil, true, 0, false},
+		{"replaced", replaced(first, day), nil, false, 1, true},
+		{"replaced and drained", replaced(first, 2*day), []uint32{1}, true, 0, false},
+		{"overdue", replaced(first, 4*day), nil, true, 0, false},
+		{"overdue by its date, in the record", replaced(second, 4*day), nil, false, 1, true},
+	}
+	for _, tt := range tests {
+		k := &keyring{keys: []ringKey{tt.key}}
+		next := tidied(k, known, tt.drained, now)
+		if k.keys[0] != tt.key {
+			t.Errorf("%s: the keyring that others see was changed", tt.name)
+		}
+		if next == nil {
+			next = k
+		}
+		if gone := len(next.keys) == 0; gone != tt.gone {
+			t.Errorf("%s: destroyed: %v", tt.name, gone)
+		} else if !gone && (next.keys[0].published != tt.published || next.keys[0].replaced.IsZero() == tt.replaced) {
+			t.Errorf("%s: published in %d, replaced at %v", tt.name, next.keys[0].published, next.keys[0].replaced)
+		}
+		if again := tidied(next, known, tt.drained, now); again != nil {
+			t.Errorf("%s: a second look changes something: %+v", tt.name, again.keys)
+		}
+	}
+}
+
 // The key store is lost: the owner makes new keys, and says what it cannot read.
 func TestKeyStoreLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -248,7 +248,7 @@ func (b *mailbox) sealing(ctx context.Context, unixNano int64) (*sendSession, er
 		s, err = b.opening.do(ctx, b.c, b.open)
 		return err
 	})
-	return s, err
+	return s, b.c.lacks(wire.ActionSend, err)
 }
 
 // renew opens the next session while the old one is still in use. If that fails, a later message has it tried again.
@@ -289,10 +289,13 @@ func (b *mailbox) open(ctx context.Context) (*sendSession, error) {
 			return nil, err
 		}
 	}
-	s, err := openSendSession(id, known, time.Now())
+	now := time.Now()
+	lasts, ahead := b.c.sessionLasts()
+	s, err := openSendSession(id, known, now, lasts)
 	if err != nil {
 		return nil, err
 	}
+	s.leaveOff(now, ahead)
 	b.session.Store(s)
 	return s, nil
 }

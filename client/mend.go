@@ -30,7 +30,12 @@ func (s *Sender) mend() {
 			s.resume(conn)
 			return
 		}
-		s.postpone(why, asError(err))
+		e := asError(err)
+		gone := s.c.hopeless(s.c.ctx)
+		if gone != nil && e.Retryable {
+			e = gone
+		}
+		s.postpone(why, e, gone != nil)
 	}
 }
 
@@ -82,8 +87,8 @@ func (s *Sender) resume(c *conn) {
 	s.conn, s.halted, s.mending, s.allowed = c, false, false, 1
 }
 
-// postpone keeps the trouble for the next attempt, or ends the messages if another cannot help.
-func (s *Sender) postpone(why trouble, e *Error) {
+// postpone keeps the trouble for the next attempt, or ends the messages if another cannot help, or nobody is there.
+func (s *Sender) postpone(why trouble, e *Error, hopeless bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.why = trouble{gone: why.gone, reseal: why.reseal, err: e, waiting: e.RetryAfter}
@@ -93,7 +98,7 @@ func (s *Sender) postpone(why trouble, e *Error) {
 				continue
 			}
 			p.last = e
-			if !e.Retryable {
+			if !e.Retryable || hopeless {
 				s.settleLocked(p, e.withOutcome(p.unknown))
 			}
 		}

@@ -79,7 +79,10 @@ func (m *Message) Ack(ctx context.Context) error {
 // NackOption changes how a message is given back.
 type NackOption func(*verdict)
 
-// Delay has the message delivered again after a while instead of at once.
+// DelayMost is the longest delay of [Delay]. A longer one counts as this.
+const DelayMost = wire.NackDelayMillis * time.Millisecond
+
+// Delay has the message delivered again after a while, [DelayMost] at most, instead of at once.
 func Delay(d time.Duration) NackOption {
 	return func(v *verdict) {
 		v.nack, v.delayMillis = wire.NackRetryAfter, uint32(min(max(d.Milliseconds(), 0), wire.NackDelayMillis))
@@ -107,8 +110,8 @@ func (m *Message) Nack(ctx context.Context, opts ...NackOption) error {
 	return m.settle(ctx, v)
 }
 
-// Extend asks for the lease to last so long from now; 0 means as long as leases of the mailbox last. It extends this
-// message, not the others that came with it.
+// Extend asks for the lease to last so long from now, within [LeaseLeast] and [LeaseMost]; 0 means as long as leases of
+// the mailbox last. It extends this message, not the others that came with it.
 func (m *Message) Extend(ctx context.Context, d time.Duration) error {
 	return m.settle(ctx, verdict{kind: verdictExtend, leaseMillis: leaseMillis(d)})
 }
@@ -126,6 +129,12 @@ func (m *Message) settle(ctx context.Context, v verdict) error {
 		return ended(context.Cause(ctx), nil, true)
 	}
 }
+
+// LeaseLeast and LeaseMost bound the lease that a receiver may ask for. One beyond them counts as the nearer of them.
+const (
+	LeaseLeast = wire.LeaseMinMillis * time.Millisecond
+	LeaseMost  = wire.LeaseMaxMillis * time.Millisecond
+)
 
 // leaseMillis returns a lease as it is asked for.
 func leaseMillis(d time.Duration) uint32 {

@@ -27,6 +27,7 @@ type node struct {
 	conn      *conn
 	failed    error
 	failedAt  time.Time
+	refusedAt time.Time // since when nothing has listened at any address, zero if something did at the last look
 }
 
 // suggest adds an address. It counts for nothing until a certificate that names the node was shown there.
@@ -77,6 +78,7 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 	n.mu.Unlock()
 	var c *conn
 	var errs []error
+	refused := 0
 	for _, address := range addresses {
 		var err error
 		if c, err = n.c.transport.openConn(ctx, n.id, address, n.c.opts.Name); err == nil {
@@ -84,6 +86,9 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 			break
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", address, err))
+		if errors.As(err, new(*refusedError)) {
+			refused++
+		}
 	}
 	var err error
 	if c == nil {
@@ -94,6 +99,11 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 	n.mu.Lock()
 	again := n.failed != nil
 	n.conn, n.failed, n.failedAt = c, err, time.Now()
+	if refused == 0 || refused < len(addresses) {
+		n.refusedAt = time.Time{}
+	} else if n.refusedAt.IsZero() {
+		n.refusedAt = n.failedAt
+	}
 	n.mu.Unlock()
 	switch {
 	case err == nil:
@@ -102,6 +112,17 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 		n.c.log.Warn("cannot connect", "node", n.id, "error", err)
 	}
 	return c, err
+}
+
+// refuses returns since when nothing has listened at any of the node's addresses, as far as anybody has looked; zero if
+// something does. why is what the last attempt ended with.
+func (n *node) refuses() (since time.Time, why error) {
+	if n.live() != nil {
+		return time.Time{}, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.refusedAt, n.failed
 }
 
 func (n *node) works(address string) {
@@ -124,10 +145,23 @@ func dialError(node string, err error) *Error {
 		e := definite(CodeUnauthenticated, err, "node %s is not trusted", node)
 		e.Hint = "Check that the address belongs to the node and that the context has the cluster's authority"
 		return e
-	case isAlert(err):
+	}
+	switch alert, ok := alertOf(err); {
+	case ok && alert == alertNoProtocol:
+		e := definite(CodeConfig, err, "what listens at the address of node %s is not the client port of a node", node)
+		e.Hint = "Check the address in the context: a node's peer and operator ports are others"
+		return e
+	case ok && slices.Contains(certificateAlerts, alert):
 		e := definite(CodeUnauthenticated, err, "node %s refused the client's certificate", node)
 		e.Hint = "Check that it is in date and from the cluster's client authority"
 		return e
 	}
 	return unreachable(err, "no connection to node %s", node)
 }
+
+// Alerts of TLS by their numbers, in RFC 8446 section 6.
+const alertNoProtocol = 120
+
+// certificateAlerts are about the certificate that was shown: from bad_certificate to certificate_unknown, unknown_ca,
+// access_denied and certificate_required.
+var certificateAlerts = []uint64{42, 43, 44, 45, 46, 48, 49, 116}

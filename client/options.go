@@ -26,6 +26,9 @@ const (
 	pinsFile        = "pins.toml"
 )
 
+// minSessionFor is the shortest life of a session. Ends are stated in minutes and rounded down: less could be nothing.
+const minSessionFor = 2 * time.Minute
+
 // Options say which cluster to connect to and as whom. [FromContext] takes them from files.
 type Options struct {
 	// Nodes are addresses (host:port) by node id. One that answers is enough: it knows the others.
@@ -42,6 +45,11 @@ type Options struct {
 	KeyStore *KeyStore
 	// Pins hold the identity keys of others by name. Without a file they last as long as the client.
 	Pins *Pins
+
+	// SessionFor is how long messages to a mailbox are sealed in one session before the next is opened: 1 h unless set,
+	// from 2 min to 24 h. A mailbox takes only so many sessions of a sender at a time, and every process opens its own:
+	// a program that is run for a moment, and often, does well with short ones.
+	SessionFor time.Duration
 
 	// Logger is told about connections, rotated keys and refused messages; nil for silence. Lines carry no mailbox
 	// names, bodies or keys.
@@ -93,6 +101,9 @@ func (o Options) load() (Options, error) {
 	if o.Name == "" {
 		o.Name = "sealmq-go"
 	}
+	if o.SessionFor == 0 {
+		o.SessionFor = envelope.DefaultSessionLifetime
+	}
 	if o.lookEvery == 0 {
 		o.lookEvery = answerTimeout / 4
 	}
@@ -110,6 +121,8 @@ func (o Options) check() error {
 		return fmt.Errorf("the Certificate is not set")
 	case o.Cluster != "" && (err != nil || len(b) != 16):
 		return fmt.Errorf("the Cluster must be an id of 32 hexadecimal digits")
+	case o.SessionFor < minSessionFor || o.SessionFor > envelope.MaxSessionLifetime:
+		return fmt.Errorf("SessionFor must be from %v to %v", minSessionFor, envelope.MaxSessionLifetime)
 	}
 	return nil
 }

@@ -44,14 +44,16 @@ type Pending struct {
 	extra    *sendOptions // options inside the seal, nil if there are none
 	deadline time.Time
 	settled  bool
-	unknown  bool // an attempt may have got through
+	unknown  bool      // an attempt may have got through
+	since    time.Time // when the first such attempt left
 	fixed    uint8
 	last     *Error
 	bytes    int // of the sender's bound
 }
 
 // Wait waits for the message to be stored. If ctx ends first the message goes on: Wait may be called again. The error
-// is an *[Error]; one with an unknown outcome comes only when the message's own time is up, or the client was closed.
+// is an *[Error]; one with an unknown outcome comes only when the message's own time is up, when it cannot be sent
+// again safely (see [Sender.Send]), or when the client was closed.
 func (p *Pending) Wait(ctx context.Context) (Sent, error) {
 	if p.batch != nil && !p.batch.isDone.Load() {
 		ctx, stop := withDeadline(ctx)

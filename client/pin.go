@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -42,8 +43,14 @@ type KeyChangedError struct {
 }
 
 func (e *KeyChangedError) Error() string {
-	return fmt.Sprintf("the identity key of %q has changed: pinned %s, now %s. Ask %q which one is right; if it is the "+
-		"new one, run: sealmq trust accept %s", e.Name, e.Pinned, e.Offered, e.Name, shellWord(e.Name))
+	return fmt.Sprintf("the identity key of %q has changed: pinned %s, now %s. %s",
+		e.Name, e.Pinned, e.Offered, e.Advice())
+}
+
+// Advice says what whoever runs the client does about it. It is the end of what Error says.
+func (e *KeyChangedError) Advice() string {
+	return fmt.Sprintf("Ask %q which one is right; if it is the new one, run: sealmq trust accept %s", e.Name,
+		shellWord(e.Name))
 }
 
 // shellWord quotes a name for a command line if it needs it.
@@ -129,6 +136,9 @@ func (p *Pins) Lookup(name string) (pin Pin, found bool, err error) {
 	return pin, found, nil
 }
 
+// ErrNotOffered means that [Pins.Accept] found nothing to accept.
+var ErrNotOffered = errors.New("no other key was offered")
+
 // Accept pins what was offered last under a name: the key of an identity, or the owner of a mailbox. It returns the
 // identity's pin.
 func (p *Pins) Accept(name string) (Pin, error) {
@@ -144,9 +154,9 @@ func (p *Pins) Accept(name string) (Pin, error) {
 			all.owners[name] = owner{name: box.offered}
 			accepted = all.pins[box.offered]
 		case found:
-			return fmt.Errorf("no other key was offered for %q: %s stays pinned", name, pin.Fingerprint())
+			return fmt.Errorf("%w for %q: %s stays pinned", ErrNotOffered, name, pin.Fingerprint())
 		default:
-			return fmt.Errorf("no key is pinned for %q yet: it will be on the first message", name)
+			return fmt.Errorf("%w for %q, nor any: the first will be pinned on the first message", ErrNotOffered, name)
 		}
 		return nil
 	})

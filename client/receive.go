@@ -32,7 +32,8 @@ func MaxBytes(n int) ReceiveOption { return receiveFunc(func(o *receiveOptions) 
 // Wait is how long a call waits for the first message, 0 unless set.
 func Wait(d time.Duration) ReceiveOption { return receiveFunc(func(o *receiveOptions) { o.wait = d }) }
 
-// Lease is how long messages belong to the receiver before they go to another one: the mailbox's own time unless set.
+// Lease is how long messages belong to the receiver before they go to another one, within [LeaseLeast] and [LeaseMost]:
+// the mailbox's own time unless set.
 func Lease(d time.Duration) LeaseOption { return LeaseOption(d) }
 
 // LeaseOption is an option of both Receive and Subscribe.
@@ -112,17 +113,29 @@ func (b *mailbox) pull(ctx context.Context, o *receiveOptions, until time.Time,
 	b.c.learnSessions(d)
 	// The payload is given back with the last message that is opened.
 	l, n := d.lease, len(d.Items)
+	back := make(chan struct{}, n)
 	for i := range n {
 		seq := d.Items[i].Seq
 		m, refusal := r.open(ctx, d, i)
 		if refusal != nil {
 			no = refusal.err
-			b.c.refuseOne(l, seq, refusal, func(error) {})
+			b.c.refuseOne(l, seq, refusal, func(error) { back <- struct{}{} })
 			continue
 		}
 		ms = append(ms, m)
 	}
-	return ms, no, nil
+	if len(ms) > 0 {
+		return ms, no, nil
+	}
+	// The caller may end with this: what was refused would stay leased if it had not been given back by then.
+	for range n {
+		select {
+		case <-back:
+		case <-ctx.Done():
+			return nil, no, nil
+		}
+	}
+	return nil, no, nil
 }
 
 // waitMillis rounds up: a wait of less than a millisecond would not wait, and be repeated until it is over.

@@ -41,6 +41,52 @@ func (f *fakeCluster) state(box string, seq uint64) (state int, deliveries uint3
 	return x.state, x.item.Attempts, x.failures
 }
 
+// A verdict whose answer was lost may have counted, whatever its repetition is told.
+func TestRepeatedVerdictIsUnknown(t *testing.T) {
+	ack := func(ctx context.Context, m *Message) error { return m.Ack(ctx) }
+	nack := func(ctx context.Context, m *Message) error { return m.Nack(ctx) }
+	for name, tt := range map[string]struct {
+		t      wire.Type
+		settle func(context.Context, *Message) error
+		lost   bool // the first answer
+		want   Outcome
+	}{
+		"ack":            {wire.TypeAck, ack, false, Definite},
+		"ack, repeated":  {wire.TypeAck, ack, true, Unknown},
+		"nack, repeated": {wire.TypeNack, nack, true, Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, 1)
+				alice, bob := pair(t, f)
+				mustSend(t, alice, "box", "x")
+				ms, err := bob.Receive(t.Context(), "box")
+				if err != nil || len(ms) != 1 {
+					t.Fatalf("%d messages, %v", len(ms), err)
+				}
+				var tries atomic.Int32
+				f.onRequest(func(r *fakeRequest) fault {
+					switch {
+					case r.t != tt.t:
+						return fault{}
+					case tt.lost && tries.Add(1) == 1:
+						return fault{after: true}
+					}
+					// The lease is another's by now.
+					f.mu.Lock()
+					f.boxes["box"].messages[0].lease = [8]byte{1}
+					f.mu.Unlock()
+					return fault{}
+				})
+				err = tt.settle(t.Context(), ms[0])
+				if e := asErrorOrNil(err); e == nil || e.Code != CodeLeaseLost || e.Outcome != tt.want {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, 1)
@@ -373,7 +419,7 @@ func TestSignedMailbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged := &resolved{ref: known.ref, record: record, ttl: known.ttl}
-	forger, err := openSendSession(alice.opts.Identity, forged, time.Now())
+	forger, err := openSendSession(alice.opts.Identity, forged, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -10,6 +11,20 @@ import (
 
 // fixesMost is how often a message is mended in ways that should help at once, before what a node says is believed.
 const fixesMost = 4
+
+// resendFor is how long a message may be sent again after an attempt that may have stored it: a node remembers an id
+// for 10 minutes at least, and would store the message a second time after that. The rest is for the way there.
+const resendFor = 9 * time.Minute
+
+// errForgotten ends messages that must not be sent again.
+var errForgotten = errors.New("the cluster may have stored it and forgotten its id by now: " +
+	"sending it again could store it twice")
+
+// forgotten reports whether the cluster may have stored a message and forgotten its id since. The clock that says so
+// first is believed: one stands still while a machine sleeps, and the other may be set back.
+func (p *Pending) forgotten(now time.Time) bool {
+	return p.unknown && max(now.Sub(p.since), now.Round(0).Sub(p.since.Round(0))) >= resendFor
+}
 
 // answered takes the results of a batch's items in.
 func (s *Sender) answered(c *conn, b *batch, reply *wire.SendReply) {
@@ -111,7 +126,10 @@ func (s *Sender) failLocked(p *Pending, e *Error) (again bool) {
 	if p.settled {
 		return false
 	}
-	p.unknown = p.unknown || e.Outcome == Unknown
+	if e.Outcome == Unknown && !p.unknown {
+		// It may have been stored as soon as it had left, however long the answer has been missing.
+		p.unknown, p.since = true, p.batch.tookOff
+	}
 	p.last = e
 	code := wire.CodeOK
 	if e.failure != nil {
@@ -136,12 +154,15 @@ func (s *Sender) failLocked(p *Pending, e *Error) (again bool) {
 	if mended {
 		p.fixed++
 	}
-	if (mended && p.fixed <= fixesMost) || (!mended && e.Retryable) {
-		s.why.note(e, mended)
-		return true
+	switch {
+	case mended && p.fixed > fixesMost, !mended && !e.Retryable:
+		s.settleLocked(p, e.withOutcome(p.unknown))
+		return false
+	case p.unknown:
+		s.armLocked(p.since.Add(resendFor))
 	}
-	s.settleLocked(p, e.withOutcome(p.unknown))
-	return false
+	s.why.note(e, mended)
+	return true
 }
 
 // note keeps what is needed to choose how long to wait.
@@ -204,14 +225,14 @@ func (s *Sender) abandon(ctx context.Context, p *Pending) (Sent, error) {
 	return p.sent, p.err
 }
 
-// giveUpLocked ends a message whose time is up: definite if it never left.
+// giveUpLocked ends a message that is not sent any more: definite if it never left.
 func (s *Sender) giveUpLocked(p *Pending, cause error) {
 	b := p.batch
 	s.settleLocked(p, ended(cause, p.last, p.unknown || b.flying))
 	s.finishLocked(b)
 }
 
-// armLocked makes sure that something happens when the deadline of a message passes.
+// armLocked makes sure that expire looks at the messages when a deadline passes.
 func (s *Sender) armLocked(deadline time.Time) {
 	if !s.timerAt.IsZero() && !deadline.Before(s.timerAt) {
 		return
@@ -224,7 +245,7 @@ func (s *Sender) armLocked(deadline time.Time) {
 	}
 }
 
-// expire ends the messages whose time is up.
+// expire ends the messages whose time is up, and those that wait to be sent again and must not be.
 func (s *Sender) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,12 +254,18 @@ func (s *Sender) expire() {
 	var next time.Time
 	for _, b := range slices.Clone(s.batches) {
 		for _, p := range b.items {
+			until := p.deadline
+			if last := p.since.Add(resendFor); p.unknown && !b.flying && last.Before(until) {
+				until = last
+			}
 			switch {
 			case p.settled:
 			case !p.deadline.After(now):
 				s.giveUpLocked(p, context.DeadlineExceeded)
-			case next.IsZero() || p.deadline.Before(next):
-				next = p.deadline
+			case !b.flying && p.forgotten(now):
+				s.giveUpLocked(p, errForgotten)
+			case next.IsZero() || until.Before(next):
+				next = until
 			}
 		}
 	}

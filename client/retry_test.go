@@ -137,6 +137,141 @@ func TestUnknownStaysUnknown(t *testing.T) {
 	}
 }
 
+// A message that may be stored is not sent again once the cluster may have forgotten its id, however long its caller
+// would wait: it would be stored twice. What certainly is not stored is tried until its time is up.
+func TestForgottenIsNotSentAgain(t *testing.T) {
+	full := fault{failure: refuseWith(wire.CodeFull)}
+	isFull := func(time.Duration) fault { return full }
+	ok := func(time.Duration) fault { return fault{} }
+	away := func(f *fakeCluster, d time.Duration) {
+		f.setDown("n1", true)
+		time.AfterFunc(d, func() { f.setDown("n1", false) })
+	}
+	tests := []struct {
+		name   string
+		opts   []SendOption
+		first  fault
+		then   func(f *fakeCluster)            // once the first attempt was made
+		later  func(since time.Duration) fault // of attempts after the first
+		stored uint64
+		code   Code          // empty if it succeeds
+		after  time.Duration // when its result comes, at least; a second more at most
+	}{
+		{"nobody for a quarter of an hour", nil, fault{after: true},
+			func(f *fakeCluster) { away(f, 15*time.Minute) }, ok, 1, CodeTimeout, resendFor},
+		{"the same with a key", []SendOption{Key("k")}, fault{after: true},
+			func(f *fakeCluster) { away(f, 15*time.Minute) }, ok, 1, CodeTimeout, resendFor},
+		{"nobody for eight minutes", nil, fault{after: true},
+			func(f *fakeCluster) { away(f, 8*time.Minute) }, ok, 1, "", 8 * time.Minute},
+		{"no room afterwards", nil, fault{after: true}, func(*fakeCluster) {}, isFull, 1, CodeFull, resendFor},
+		{"no answer for twenty minutes", nil, fault{mute: true},
+			func(f *fakeCluster) { time.AfterFunc(20*time.Minute, func() { away(f, time.Minute) }) }, ok, 1, CodeTimeout,
+			20 * time.Minute},
+		{"no room for twenty minutes", nil, full, func(*fakeCluster) {}, func(since time.Duration) fault {
+			if since < 20*time.Minute {
+				return full
+			}
+			return fault{}
+		}, 1, "", 20 * time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, 1)
+				alice, bob := f.client(t, "alice"), f.client(t, "bob")
+				mustCreate(t, bob, "box")
+				began := time.Now()
+				var sends atomic.Int32
+				f.onRequest(func(r *fakeRequest) fault {
+					if r.t != wire.TypeSend {
+						return fault{}
+					}
+					if sends.Add(1) > 1 {
+						return tt.later(time.Since(began))
+					}
+					time.AfterFunc(time.Millisecond, func() { tt.then(f) })
+					return tt.first
+				})
+				ctx, stop := context.WithTimeout(t.Context(), 2*time.Hour)
+				defer stop()
+				_, err := alice.Send(ctx, "box", []byte("x"), tt.opts...)
+				if tt.code == "" && err != nil {
+					t.Error(err)
+				} else if e := asErrorOrNil(err); tt.code != "" && (e == nil || e.Code != tt.code ||
+					e.Outcome != Unknown || !errors.Is(err, errForgotten)) {
+					t.Errorf("%v", err)
+				}
+				if d := time.Since(began); d < tt.after || d > tt.after+time.Second {
+					t.Errorf("the result came after %v", d)
+				}
+				time.Sleep(time.Hour)
+				if m, err := bob.ShowMailbox(t.Context(), "box"); err != nil || m.Ready != tt.stored {
+					t.Errorf("%d messages are stored, %v", m.Ready, err)
+				}
+			})
+		})
+	}
+}
+
+// What was given to the sender beside a message that must not be sent again goes on.
+func TestForgottenLeavesTheOthers(t *testing.T) {
+	for _, asleep := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t, 1)
+			alice, bob := f.client(t, "alice"), f.client(t, "bob")
+			mustCreate(t, bob, "box")
+			f.onRequest(nth(wire.TypeSend, 1, fault{after: true}))
+			ctx, stop := context.WithTimeout(t.Context(), 2*time.Hour)
+			defer stop()
+			s := alice.Sender("box")
+			first := s.Send(ctx, []byte("1"))
+			synctest.Wait()
+			f.setDown("n1", true)
+			time.Sleep(time.Second)
+			second := s.Send(ctx, []byte("2"))
+			if asleep {
+				// The machine slept: no timer has run when the node is there again.
+				s.mu.Lock()
+				first.since = first.since.Add(-time.Hour)
+				s.mu.Unlock()
+			} else {
+				time.Sleep(resendFor)
+			}
+			f.setDown("n1", false)
+			if _, err := first.Wait(ctx); !errors.Is(err, errForgotten) || asError(err).Outcome != Unknown {
+				t.Errorf("the first: %v", err)
+			}
+			if sent, err := second.Wait(ctx); err != nil || sent.Seq != 2 || sent.Duplicate {
+				t.Errorf("the second: %+v, %v", sent, err)
+			}
+			if m, err := bob.ShowMailbox(ctx, "box"); err != nil || m.Ready != 2 {
+				t.Errorf("%d messages are stored, %v", m.Ready, err)
+			}
+		})
+	}
+}
+
+// The clock on the wall goes on while a machine sleeps, the other one does not.
+func TestForgottenByEitherClock(t *testing.T) {
+	now := time.Now()
+	wall := now.Round(0)
+	for _, tt := range []struct {
+		since, now time.Time
+		want       bool
+	}{
+		{now, now.Add(resendFor - 1), false}, {now, now.Add(resendFor), true},
+		{now, wall.Add(resendFor - 1), false}, {now, wall.Add(resendFor), true},
+	} {
+		p := &Pending{unknown: true, since: tt.since}
+		if got := p.forgotten(tt.now); got != tt.want {
+			t.Errorf("%v after %v: %v", tt.now, tt.since, got)
+		}
+		if p.unknown = false; p.forgotten(tt.now) {
+			t.Error("forgotten though it was never stored")
+		}
+	}
+}
+
 func TestNoNodeAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, 3)
@@ -185,14 +320,15 @@ func pipelineThroughFaults(t *testing.T, seed uint64) {
 	f.limits.BatchItems = 8
 	alice, bob := f.client(t, "alice"), f.client(t, "bob")
 	mustCreate(t, bob, "box")
-	// What a node refuses stays refused for what is under way behind it, as on a real connection: see Sender.
+	// What a node refuses stays refused for what is under way behind it, as on a real connection: see Sender. So leaders
+	// change no more often than once for all that may be under way.
 	var sends int
 	f.onRequest(func(r *fakeRequest) fault {
 		if r.t != wire.TypeSend {
 			return fault{}
 		}
 		sends++
-		if sends%7 != 0 || sends > 80 {
+		if sends%defaultInFlight != 0 || sends > 80 {
 			return fault{}
 		}
 		switch random.IntN(4) {

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,6 +76,24 @@ func (r *routes) all() []*node {
 		}
 	}
 	return nodes
+}
+
+// refused returns since when every node has refused the connection, zero if one has not or has not been asked. why is
+// what one of them ended with.
+func (r *routes) refused() (since time.Time, why error) {
+	r.mu.Lock()
+	nodes := slices.Collect(maps.Values(r.nodes))
+	r.mu.Unlock()
+	for _, n := range nodes {
+		at, err := n.refuses()
+		if at.IsZero() {
+			return time.Time{}, nil
+		}
+		if at.After(since) {
+			since, why = at, err
+		}
+	}
+	return since, why
 }
 
 // any returns a connection to some node.

@@ -68,8 +68,9 @@ func (o *sendOptions) fill(m *envelope.Message, now time.Time) {
 }
 
 // Send seals a message, and returns when a quorum of the cluster has stored it on disk. It tries again, with the same
-// message id, until ctx ends; without a deadline that is after 30 s. An *[Error] whose outcome is unknown says that the
-// message may be stored: send it again under a [Key] to be sure that it is stored once.
+// message id, until ctx ends; without a deadline that is after 30 s. Once the message may be stored, that goes on for 9
+// minutes at most: the cluster forgets ids. An *[Error] whose outcome is unknown says that the message may be stored:
+// send it again under a [Key] to be sure that it is stored once.
 func (c *Client) Send(ctx context.Context, mailbox string, body []byte, opts ...SendOption) (Sent, error) {
 	box, err := c.mailbox(mailbox)
 	if err != nil {

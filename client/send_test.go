@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sealmq/sealmq/envelope"
 	"github.com/sealmq/sealmq/wire"
 )
 
@@ -106,6 +107,100 @@ func TestKeys(t *testing.T) {
 	carol := f.client(t, "carol")
 	if sent, err := carol.Send(ctx, "box", []byte("mine"), Key("order-17")); err != nil || sent.Duplicate {
 		t.Errorf("the key of another sender: %+v, %v", sent, err)
+	}
+}
+
+// Sessions last as long as the options say.
+func TestSessionFor(t *testing.T) {
+	for _, tt := range []struct {
+		lasts, least, most time.Duration
+		sessions           int // in an hour of a message each minute, at least
+	}{
+		{0, 59 * time.Minute, time.Hour, 1},
+		{2 * time.Minute, time.Minute, 2 * time.Minute, 30},
+		{24 * time.Hour, 24*time.Hour - time.Minute, 24 * time.Hour, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t, 1)
+			bob := f.client(t, "bob")
+			mustCreate(t, bob, "box")
+			o := f.options(t, "alice")
+			o.SessionFor = tt.lasts
+			alice := connect(t, o)
+			for range 60 {
+				mustSend(t, alice, "box", "x")
+				time.Sleep(time.Minute)
+			}
+			inits := map[string]bool{}
+			for i, m := range taken[*wire.Send](f) {
+				if init := m.Sessions[0].Init; init != nil && !inits[string(init)] {
+					inits[string(init)] = true
+					h, err := envelope.ParseSessionHeader(init)
+					// It was opened with the first message, or in good time for a later one.
+					opened := m.Items[0].Header.NotAfterMinutes - uint32(f.ttl.Minutes())
+					if left := h.NotAfter.Sub(time.Unix(int64(opened)*60, 0)); err != nil || i == 0 &&
+						(left < tt.least || left > tt.most+time.Minute) {
+						t.Errorf("sessions of %v: one lasts %v, %v", tt.lasts, left, err)
+					}
+				}
+			}
+			if len(inits) < tt.sessions || len(inits) > 2*tt.sessions+1 {
+				t.Errorf("sessions of %v: %d in an hour", tt.lasts, len(inits))
+			}
+			for got := 0; got < 60; {
+				ms, err := bob.Receive(t.Context(), "box", Max(60))
+				if err != nil || len(ms) == 0 {
+					t.Fatalf("after %d messages: %d, %v", got, len(ms), err)
+				}
+				got += len(ms)
+			}
+		})
+	}
+	f := newFake(t, 1)
+	for _, lasts := range []time.Duration{-time.Hour, 1, 2*time.Minute - 1, 24*time.Hour + 1} {
+		o := f.options(t, "alice")
+		o.SessionFor = lasts
+		if _, err := Connect(t.Context(), o); !isCode(err, CodeConfig) || !strings.Contains(err.Error(), "SessionFor") {
+			t.Errorf("%v: %v", lasts, err)
+		}
+	}
+}
+
+// A session lasts by the nodes' clock, which may differ from this one.
+func TestSessionForOtherClocks(t *testing.T) {
+	for _, skew := range []time.Duration{0, 90 * time.Second, 4 * time.Minute, 20 * time.Hour, 23 * time.Hour,
+		-4 * time.Minute, -23 * time.Hour} {
+		for _, lasts := range []time.Duration{2 * time.Minute, time.Hour, 24 * time.Hour} {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, 1)
+				bob := f.client(t, "bob")
+				mustCreate(t, bob, "box")
+				f.skew = skew
+				o := f.options(t, "alice")
+				o.SessionFor = lasts
+				alice := connect(t, o)
+				for range 10 {
+					mustSend(t, alice, "box", "x")
+					time.Sleep(59 * time.Second)
+				}
+				sent := map[[16]byte]int{}
+				inits := map[string]bool{}
+				for _, m := range taken[*wire.Send](f) {
+					sent[m.Items[0].Header.ID]++
+					if m.Sessions[0].Init != nil {
+						inits[string(m.Sessions[0].Init)] = true
+					}
+				}
+				for _, n := range sent {
+					if n > 1 {
+						t.Errorf("clocks %v apart, sessions of %v: a message took %d attempts", skew, lasts, n)
+					}
+				}
+				if len(inits) > 10 || lasts >= time.Hour && len(inits) > 1 {
+					t.Errorf("clocks %v apart, sessions of %v: %d sessions in ten minutes", skew, lasts, len(inits))
+				}
+			})
+		}
 	}
 }
 

@@ -107,7 +107,8 @@ func newSender(c *Client, box *mailbox, opts ...SenderOption) *Sender {
 
 // Send puts a message on its way. It blocks while the sender's buffer is full, or while nothing is known about the
 // mailbox yet, until ctx ends; body may be used again when it returns. The message itself is tried until the deadline
-// that ctx has now, or for 30 s; cancelling ctx later does not take it back.
+// that ctx has now, or for 30 s; cancelling ctx later does not take it back. But 9 minutes after the first attempt that
+// may have stored it, it is not sent again: the cluster may have forgotten its id, and its outcome is unknown.
 func (s *Sender) Send(ctx context.Context, body []byte, opts ...SendOption) *Pending {
 	now := time.Now()
 	deadline, ok := ctx.Deadline()
@@ -301,18 +302,41 @@ func (s *Sender) nextLocked() *batch {
 	return nil
 }
 
+// nextSafeLocked is nextLocked once the messages that must not be sent again have their result.
+func (s *Sender) nextSafeLocked(now time.Time) *batch {
+	for {
+		b := s.nextLocked()
+		if b == nil || b.tookOff.IsZero() {
+			return b
+		}
+		for _, p := range b.items {
+			if !p.settled && p.forgotten(now) {
+				s.giveUpLocked(p, errForgotten)
+			}
+		}
+		if b.left > 0 {
+			return b
+		}
+	}
+}
+
 // frame gives the connection the next batch.
 func (s *Sender) frame(dst []byte, c *conn, request uint32) ([]byte, waiter, bool) {
 	s.mu.Lock()
 	if s.queuedOn == c {
 		s.queuedOn = nil
 	}
-	b := s.nextLocked()
-	if s.halted || s.conn != c || b == nil || s.flying >= s.allowed {
+	now := time.Now()
+	var b *batch
+	if !s.halted && s.conn == c && s.flying < s.allowed {
+		b = s.nextSafeLocked(now)
+	}
+	if b == nil {
 		s.mu.Unlock()
 		return dst, nil, false
 	}
 	b.takeOff()
+	b.tookOff = now
 	s.flying++
 	lowest := s.lowestLocked()
 	more := s.flying < s.allowed && s.nextLocked() != nil

@@ -74,15 +74,33 @@ func (s *sendSession) lost() {
 	s.offered.Store(nil)
 }
 
-// openSendSession opens a session to the mailbox of a verified record.
-func openSendSession(id *envelope.Identity, known *resolved, now time.Time) (*sendSession, error) {
+// sessionLasts returns how long the next session has to last by this clock. Nodes go by theirs: one that is ahead would
+// find a short session over before it has begun, one that is behind a long one too long.
+func (c *Client) sessionLasts() (lasts, ahead time.Duration) {
+	skew := time.Duration(c.skew.Load())
+	ahead = max(skew, 0)
+	most := envelope.MaxSessionLifetime + min(skew, 0)
+	lasts = max(min(c.opts.SessionFor+ahead, most), minSessionFor)
+	return lasts, min(ahead, lasts-minSessionFor)
+}
+
+// leaveOff makes a session be used for so much less than it lasts.
+func (s *sendSession) leaveOff(now time.Time, d time.Duration) {
+	begin := now.UnixNano()
+	used := 1 - float64(d)/float64(s.NotAfter().UnixNano()-begin)
+	s.renewAt = begin + int64(float64(s.renewAt-begin)*used)
+	s.endsAt = begin + int64(float64(s.endsAt-begin)*used)
+}
+
+// openSendSession opens a session to the mailbox of a verified record, for so long at most.
+func openSendSession(id *envelope.Identity, known *resolved, now time.Time, lasts time.Duration) (*sendSession, error) {
 	if known.record == nil {
 		return nil, noKey(known.owner, "the mailbox has no key yet")
 	}
 	epoch, err := known.record.Choose(now)
 	if err == nil {
 		var s *envelope.SendSession
-		if s, err = envelope.OpenSession(id, known.record, epoch.Number, now); err == nil {
+		if s, err = envelope.OpenSessionFor(id, known.record, epoch.Number, now, lasts); err == nil {
 			return newSendSession(s, known.ref, known.ttl), nil
 		}
 	}

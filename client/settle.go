@@ -142,12 +142,15 @@ func (s *settler) round(round []*settling) {
 			return
 		}
 		round = left
+		gone := s.c.hopeless(ctx)
 		hinted := e.failure != nil && e.failure.Leader.Node != "" && wait.attempts == 0
 		pause := wait.next(e.RetryAfter)
-		if ctx.Err() != nil || !e.Retryable || !hinted && !sleep(ctx, pause) {
+		if gone != nil || ctx.Err() != nil || !e.Retryable || !hinted && !sleep(ctx, pause) {
 			for _, g := range round {
 				failed := e.withOutcome(g.sent)
-				if e.Retryable {
+				if gone != nil && e.Retryable {
+					failed = gone.withOutcome(g.sent)
+				} else if e.Retryable {
 					failed = ended(context.Cause(ctx), e, g.sent)
 				}
 				g.done(failed, nil)
@@ -241,7 +244,8 @@ func (g *settling) done(e *Error, reply *wire.LeaseReply) {
 		if err == nil {
 			i, _ := slices.BinarySearch(g.seqs, op.seq)
 			if results[i] != wire.CodeOK {
-				err = fromCode(results[i], 0, "")
+				// An attempt whose answer was lost may have settled it, and ended its lease by that.
+				err = fromCode(results[i], 0, "").withOutcome(g.sent)
 			} else if v := g.key.verdict; v.kind == verdictExtend && op.lease != nil {
 				left := time.Duration(cmp.Or(reply.LeaseMillis, v.leaseMillis)) * time.Millisecond
 				op.lease.extended(cmp.Or(left, op.lease.lasts()))

@@ -44,15 +44,20 @@ func OnError(f func(error)) SubscribeOption {
 	return subscribeFunc(func(o *subscribeOptions) { o.onError = f })
 }
 
-// Handler handles one message. After nil the message is acked; after an error it goes back and is delivered again. Its
-// context ends with the subscription's, and when the lease of the message is lost. A handler may ack or nack the
-// message itself.
+// Handler handles one message. After nil the message is acked; after an error it goes back and is delivered again after
+// a while, see [Client.Subscribe]. Its context ends with the subscription's, and when the lease of the message is lost.
+// A handler may ack or nack the message itself.
 type Handler func(ctx context.Context, m *Message) error
 
 // Subscribe hands the messages of a mailbox to handle as they come, until ctx ends: then it takes no more, waits for
 // the handlers that run, acks what they finished, gives back what was not begun, and returns nil. It survives lost
 // connections and changes of leaders. A handler that panics ends it: its message goes back, and the panic comes back
 // as an error with [CodePanic].
+//
+// A message whose handler failed or panicked comes back after a delay that grows with its deliveries: 1 s, 2 s, 4 s
+// and so on up to 5 min, of which up to a quarter is left off at random. It counts as a failure each time, and a
+// message has only so many; see [Reject]. For other delays a handler returns an error made by [NackWith], or calls
+// [Message.Nack].
 //
 // The leases of messages that wait or are being handled are extended for as long as that takes. A message whose sender
 // has another key than the pinned one is not shown and goes back; see [OnError].

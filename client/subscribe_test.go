@@ -128,6 +128,83 @@ func TestHandlerResults(t *testing.T) {
 	})
 }
 
+// A message whose handler fails comes back after a delay that grows, and is dead after so many failures; meanwhile
+// others are handled.
+func TestFailedMessageComesBackLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1)
+		alice, bob := pair(t, f)
+		mustSend(t, alice, "box", "bad", "good")
+		var tries []time.Time
+		var good atomic.Int32
+		stop := subscribe(t, bob, func(_ context.Context, m *Message) error {
+			if string(m.Body) == "good" {
+				good.Add(1)
+				return nil
+			}
+			tries = append(tries, time.Now())
+			return errors.New("broken")
+		})
+		time.Sleep(500 * time.Millisecond)
+		if good.Load() != 1 {
+			t.Error("what failed was in the way")
+		}
+		time.Sleep(2 * time.Hour)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if state, _, failures := f.state("box", 1); state != stateDead || failures != 20 || len(tries) != 20 {
+			t.Fatalf("state %d, %d failures, handled %d times", state, failures, len(tries))
+		}
+		for i := range tries[1:] {
+			most := min(time.Second<<i, 5*time.Minute)
+			if d := tries[i+1].Sub(tries[i]); d < most*3/4 || d > most+100*time.Millisecond {
+				t.Errorf("after failure %d it came back in %v", i+1, d)
+			}
+		}
+		for _, n := range taken[*wire.Nack](f) {
+			if n.Code != wire.NackReject || n.DelayMillis == 0 {
+				t.Errorf("%+v", n)
+			}
+		}
+	})
+}
+
+func TestNackForAnError(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		err         error
+		code        wire.NackCode
+		least, most time.Duration
+	}{
+		{broken, wire.NackReject, 3 * time.Second, 4 * time.Second},
+		{fmt.Errorf("handling: %w", broken), wire.NackReject, 3 * time.Second, 4 * time.Second},
+		{NackWith(broken), wire.NackReject, 3 * time.Second, 4 * time.Second},
+		{NackWith(broken, Reject(7)), wire.NackReject, 3 * time.Second, 4 * time.Second},
+		{NackWith(broken, Delay(time.Hour), Reject(7)), wire.NackReject, time.Hour, time.Hour},
+		{NackWith(broken, Delay(time.Minute)), wire.NackRetryAfter, time.Minute, time.Minute},
+		{NackWith(broken, Delay(0)), wire.NackRetryAfter, 0, 0},
+		{NackWith(broken, Release()), wire.NackRelease, 0, 0},
+	} {
+		for range 100 {
+			v := nackFor(tt.err, 3)
+			d := time.Duration(v.delayMillis) * time.Millisecond
+			if v.kind != verdictNack || v.nack != tt.code || d < tt.least || d > tt.most {
+				t.Fatalf("%v: %+v", tt.err, v)
+			}
+		}
+	}
+	// Whatever a node says of the attempts.
+	for attempt, most := range map[int]time.Duration{
+		-1: time.Second, 0: time.Second, 1: time.Second, 2: 2 * time.Second, 9: 256 * time.Second, 10: failedMost,
+		1 << 31: failedMost,
+	} {
+		if d := failedDelay(attempt); d < most*3/4 || d > most {
+			t.Errorf("attempt %d: %v", attempt, d)
+		}
+	}
+}
+
 func TestHandlerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, 1)
@@ -143,7 +220,7 @@ func TestHandlerPanics(t *testing.T) {
 		if !isCode(err, CodePanic) || !errors.Is(err, cause) || !strings.Contains(err.Error(), "TestHandlerPanics") {
 			t.Errorf("%v", err)
 		}
-		if state, _, failures := f.state("box", 2); state != stateReady || failures != 1 {
+		if state, _, failures := f.state("box", 2); state != stateDelayed || failures != 1 {
 			t.Errorf("its message: state %d, %d failures", state, failures)
 		}
 		if state, _, failures := f.state("box", 3); state == stateLeased || failures != 0 {

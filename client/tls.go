@@ -40,6 +40,9 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 func (t *transport) connect(ctx context.Context, node, address string) (*tlsConn, error) {
 	raw, err := t.dial(ctx, address)
 	if err != nil {
+		if !timedOut(err) && ctx.Err() == nil {
+			err = &refusedError{err}
+		}
 		return nil, err
 	}
 	gather := &gatherConn{Conn: raw}
@@ -95,6 +98,16 @@ func (t *transport) verify(cs tls.ConnectionState, node string) error {
 	return &certificateError{node, fmt.Errorf("it names %v", leaf.URIs)}
 }
 
+// refusedError means that nothing listens at an address, or that there is no way to it: it was quick to say so.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
+func timedOut(err error) bool {
+	var slow interface{ Timeout() bool }
+	return errors.As(err, &slow) && slow.Timeout()
+}
+
 // certificateError means that whoever answered could not prove to be the node.
 type certificateError struct {
 	node string
@@ -144,10 +157,25 @@ func certificateFiles(certPath, keyPath string) (func() (*tls.Certificate, error
 		if current != nil {
 			return current, nil
 		}
-		return nil, fmt.Errorf("client certificate %s: %w", certPath, err)
+		return nil, certificateFileError(certPath, keyPath, err)
 	}
 	_, err := load()
 	return load, err
+}
+
+// certificateFileError says what to do about a certificate that is not there yet: it comes from whoever has the
+// authority.
+func certificateFileError(certPath, keyPath string, err error) error {
+	if _, missing := os.Stat(certPath); !errors.Is(missing, os.ErrNotExist) {
+		return fmt.Errorf("client certificate %s: %w", certPath, err)
+	}
+	e := definite(CodeConfig, nil, "the client certificate %s is not there", certPath)
+	e.Hint = "Have the request signed that sealmq id new printed, by whoever has the cluster's authority: " +
+		"sealmq id sign. Then put the certificate there"
+	if _, missing := os.Stat(keyPath); errors.Is(missing, os.ErrNotExist) {
+		e.Hint = "Its key is missing too: make the identity with: sealmq id new"
+	}
+	return e
 }
 
 // readPool reads the certificates of an authority.

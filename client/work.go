@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -80,7 +81,7 @@ func (s *subscription) one(in *incoming, r *reader) {
 		if panicked == nil {
 			s.report("a handler failed", in, err)
 		}
-		s.decide(in, nackFor(err))
+		s.decide(in, nackFor(err, m.Attempt))
 	}
 }
 
@@ -100,7 +101,7 @@ func (s *subscription) decideRefused(in *incoming, no *refusal) {
 }
 
 // NackError is an error of a handler that says how its message goes back. Other errors are failures of the message,
-// which has only so many; see [Reject].
+// which has only so many, and delay it; see [Client.Subscribe].
 type NackError struct {
 	Err     error
 	Options []NackOption
@@ -109,16 +110,36 @@ type NackError struct {
 func (e *NackError) Error() string { return e.Err.Error() }
 func (e *NackError) Unwrap() error { return e.Err }
 
-// NackWith makes the error of a handler say how its message goes back: [Delay], [Reject] or [Release].
+// NackWith makes the error of a handler say how its message goes back: [Delay], [Reject] or [Release]. A message that
+// is rejected comes back after the delay of one that failed.
 func NackWith(err error, opts ...NackOption) error { return &NackError{err, opts} }
 
-func nackFor(err error) verdict {
+const (
+	// failedFirst and failedMost are how long a message is put aside whose handler failed: twice as long each time. One
+	// that came back at once would have used up its failures before anything could have been mended.
+	failedFirst = time.Second
+	failedMost  = 5 * time.Minute
+)
+
+// failedDelay returns how long a message is put aside that failed at that attempt. Up to a quarter of it is left off at
+// random, so that what failed together does not come back together; in a few steps, so that it still shares frames.
+func failedDelay(attempt int) time.Duration {
+	const doublings = 9 // more than it takes to failedMost
+	d := min(failedFirst<<min(max(attempt-1, 0), doublings), failedMost)
+	return d - d/32*time.Duration(rand.N(9))
+}
+
+// nackFor returns what a handler's error says about its message.
+func nackFor(err error, attempt int) verdict {
 	v := verdict{kind: verdictNack, nack: wire.NackReject}
 	var with *NackError
 	if errors.As(err, &with) {
 		for _, option := range with.Options {
 			option(&v)
 		}
+	}
+	if v.nack == wire.NackReject && v.delayMillis == 0 {
+		v.delayMillis = uint32(failedDelay(attempt).Milliseconds())
 	}
 	return v
 }
