@@ -8,7 +8,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/sealmq ./cmd/sealmq
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=true -o bin/sealmq ./cmd/sealmq
 
 demo: build ## three nodes, two services, every file sealed, sent, received and verified
 	bin/sealmq demo .

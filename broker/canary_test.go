@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -217,16 +218,27 @@ func TestOperatorListener(t *testing.T) {
 		`sealmq_commit_seconds_count{node="n1"}`, `sealmq_fsync_seconds_count{node="n1"}`,
 		`sealmq_connections{node="n1"} 1`,
 		`sealmq_journal_bytes{node="n1"}`, `sealmq_state_bytes{node="n1"}`, `sealmq_memory_entries_bytes{node="n1"}`,
-		`sealmq_memory_outboxes_bytes{node="n1"}`, `sealmq_certificate_expiry_seconds{node="n1"}`,
+		`sealmq_memory_outboxes_bytes{node="n1"}`, `sealmq_certificate_expiry_seconds{listener="client",node="n1"}`,
+		`sealmq_certificate_expiry_seconds{listener="peer",node="n1"}`,
+		`sealmq_certificate_expiry_seconds{listener="operator",node="n1"}`,
 		`sealmq_group_applied_index{group="0",node="n1"}`, `sealmq_group_commit_index{group="1",node="n1"}`,
 	} {
 		if !strings.Contains(metrics, line) {
 			t.Errorf("there is no %s", line)
 		}
 	}
-	for _, word := range []string{"metric.box", "metricowner", "admin", "mailbox=", "principal="} {
+	for _, word := range []string{"metric.box", "metricowner", "admin", "mailbox=", "principal=", `code="ok"`} {
 		if strings.Contains(metrics, word) {
 			t.Errorf("the metrics say %q", word)
+		}
+	}
+	operating, err := os.ReadFile(filepath.Join("..", "docs", "OPERATING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile("`(sealmq_[a-z_]+)").FindAllStringSubmatch(string(operating), -1) {
+		if !strings.Contains(metrics, "# TYPE "+name[1]+" ") {
+			t.Errorf("docs/OPERATING.md says to watch %s, which there is not", name[1])
 		}
 	}
 	random := make([]byte, 1<<20)

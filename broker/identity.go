@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,33 +41,33 @@ type identity struct {
 	*pki.Credentials
 	section string // of the configuration
 	files   pki.Files
+	trusts  []pki.Kind // which authority each of files.CAs is
 	want    pki.Name
 }
 
 func loadIdentities(o *Options) (*identities, error) {
 	load := func(section string, t TLSFiles, kind pki.Kind) (*identity, error) {
-		files := pki.Files{Cert: t.Cert, Key: t.Key, CAs: []string{t.CA}}
-		if t.OperatorCA != "" {
-			files.CAs = append(files.CAs, t.OperatorCA)
+		id := &identity{
+			section: section, files: pki.Files{Cert: t.Cert, Key: t.Key, CAs: []string{t.CA}}, trusts: []pki.Kind{kind},
+			want: pki.Name{Kind: kind, Cluster: o.Cluster, Role: pki.Node, ID: o.Node},
 		}
-		want := pki.Name{Kind: kind, Cluster: o.Cluster, Role: pki.Node, ID: o.Node}
-		id := &identity{section: section, files: files, want: want}
+		if t.OperatorCA != "" {
+			id.files.CAs, id.trusts = append(id.files.CAs, t.OperatorCA), append(id.trusts, pki.Operator)
+		}
 		var err error
 		id.Credentials, err = id.load()
 		return id, err
 	}
+	// Whoever mends one certificate wants to know of the others, too.
 	var ids identities
-	var err error
-	if ids.client, err = load("client", o.Client.TLS, pki.Client); err != nil {
-		return nil, err
-	}
-	if ids.peer, err = load("peer", o.Peer.TLS, pki.Peer); err != nil {
-		return nil, err
-	}
+	var errs [3]error
+	ids.client, errs[0] = load("client", o.Client.TLS, pki.Client)
+	ids.peer, errs[1] = load("peer", o.Peer.TLS, pki.Peer)
 	if o.Operator.Address != "" || o.OperatorListener != nil {
-		if ids.operator, err = load("operator", o.Operator.TLS, pki.Operator); err != nil {
-			return nil, err
-		}
+		ids.operator, errs[2] = load("operator", o.Operator.TLS, pki.Operator)
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
 	}
 	return &ids, nil
 }
@@ -74,13 +76,52 @@ func loadIdentities(o *Options) (*identities, error) {
 func (id *identity) load() (*pki.Credentials, error) {
 	c, err := pki.LoadCredentials(id.files)
 	if err != nil {
-		return nil, &ConfigError{Option: id.section, Reason: err.Error()}
+		return nil, &ConfigError{Option: id.option(err), Reason: err.Error()}
 	}
 	if c.Name() != id.want {
 		return nil, &ConfigError{id.section + ".cert", fmt.Sprintf("names %s, this node is %s", c.Name(), id.want)}
 	}
-	return c, nil
+	return c, id.checkAuthorities()
 }
+
+// checkAuthorities refuses an authority that cannot vouch for anybody here: with it a listener would run that turns
+// everybody away.
+func (id *identity) checkAuthorities() error {
+	for i, path := range id.files.CAs {
+		all, err := pki.Authorities(path)
+		for _, a := range all {
+			if a.Kind != id.trusts[i] || a.Cluster != id.want.Cluster {
+				err = fmt.Errorf("%s: is the %s authority of cluster %x, not the %s one of %x", path, a.Kind, a.Cluster,
+					id.trusts[i], id.want.Cluster)
+			}
+		}
+		if err != nil {
+			return &ConfigError{id.authorityOption(i), err.Error()}
+		}
+	}
+	return nil
+}
+
+// option is the setting that names the file which an error is about.
+func (id *identity) option(err error) string {
+	var file *pki.FileError
+	var system *fs.PathError
+	path := ""
+	if errors.As(err, &file) {
+		path = file.Path
+	} else if errors.As(err, &system) {
+		path = system.Path
+	}
+	if path == id.files.Key {
+		return id.section + ".key"
+	}
+	if i := slices.Index(id.files.CAs, path); i >= 0 {
+		return id.authorityOption(i)
+	}
+	return id.section + ".cert"
+}
+
+func (id *identity) authorityOption(i int) string { return string(id.trusts[i]) + ".ca" }
 
 // reload reads all certificates again. One that does not load, or is another node's, changes nothing and is named in
 // the error.

@@ -39,6 +39,11 @@ func newMetrics(node string) *metrics {
 	}, []string{"code"})
 	m.register(m.failed)
 	for code := range wire.Codes() {
+		if wire.Code(code) == wire.CodeOK {
+			// What went well is no error and has no line.
+			m.failedBy = append(m.failedBy, prometheus.NewCounter(prometheus.CounterOpts{Name: "sealmq_none"}))
+			continue
+		}
 		m.failedBy = append(m.failedBy, m.failed.WithLabelValues(wire.Code(code).String()))
 	}
 	m.commit = prometheus.NewHistogram(prometheus.HistogramOpts{

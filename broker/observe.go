@@ -39,8 +39,13 @@ func (b *Broker) observe() {
 	})
 	gauge(nil, "sealmq_memory_outboxes_bytes", "Answers and deliveries that wait to be written.",
 		func() float64 { return float64(b.outboxes.used.Load()) })
-	gauge(nil, "sealmq_certificate_expiry_seconds", "When the client listener's certificate expires, unix time.",
-		func() float64 { return float64(b.identities.client.NotAfter().Unix()) })
+	for _, id := range []*identity{b.identities.client, b.identities.peer, b.identities.operator} {
+		if id == nil {
+			continue // the operator listener is off
+		}
+		gauge(prometheus.Labels{"listener": id.section}, "sealmq_certificate_expiry_seconds",
+			"When a listener's certificate expires, unix time.", func() float64 { return float64(id.NotAfter().Unix()) })
+	}
 	m.register(&fsyncs{b.journal,
 		prometheus.NewDesc("sealmq_fsync_seconds", "Duration of the journal's fdatasync.", nil, nil)})
 	for _, g := range b.groups() {

@@ -80,7 +80,7 @@ const (
 )
 
 // Check says what keeps a node from starting with o: wrong options, certificates that are not this node's, a root key
-// that is none. The errors are a *ConfigError or *KeyError each, joined. What is in the data directory is not looked at.
+// that is none. The errors are a *ConfigError or *KeyError each, joined. The data directory is not looked at.
 func (o Options) Check() error {
 	if err := o.fill(); err != nil {
 		return err

@@ -2,12 +2,15 @@ package broker_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sealmq/sealmq/broker"
+	"github.com/sealmq/sealmq/internal/local"
 	"github.com/sealmq/sealmq/wire"
 )
 
@@ -64,5 +67,83 @@ func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	most := int(time.Since(began)/time.Second) + 2
 	if n := strings.Count(c.logs.String(), "connection refused"); n > most {
 		t.Errorf("%d lines in %v", n, time.Since(began))
+	}
+}
+
+// TestCheck: everything that a node would be refused for is said at once, each under its option, and a node is refused
+// for the same.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	tree, err := local.Provision(local.Options{Dir: filepath.Join(t.TempDir(), "tree"), Nodes: 2, Groups: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, other := tree.Nodes[0].Options, tree.Nodes[1].Options
+	if err := good.Check(); err != nil {
+		t.Fatal(err)
+	}
+	short := filepath.Join(t.TempDir(), "short.key")
+	write(t, short, []byte("too short"))
+	for name, c := range map[string]struct {
+		change func(o *broker.Options)
+		want   []string
+	}{
+		"memory": {func(o *broker.Options) { o.MemoryBytes = 1 << 20 }, []string{"limits.memory: "}},
+		"another node's certificate": {
+			func(o *broker.Options) { o.Peer.TLS = other.Peer.TLS }, []string{"peer.cert: names "},
+		},
+		"another's key": {
+			func(o *broker.Options) { o.Client.TLS.Key = other.Client.TLS.Key }, []string{"client.cert: "},
+		},
+		"no key": {
+			func(o *broker.Options) { o.Client.TLS.Key = filepath.Join(t.TempDir(), "none") }, []string{"client.key: "},
+		},
+		"another authority": {
+			func(o *broker.Options) { o.Client.TLS.CA = o.Peer.TLS.CA }, []string{"client.ca: ", "is the peer authority"},
+		},
+		"another second authority": {
+			func(o *broker.Options) { o.Client.TLS.OperatorCA = o.Peer.TLS.CA }, []string{"operator.ca: "},
+		},
+		"no authority": {
+			func(o *broker.Options) { o.Peer.TLS.CA = o.Peer.TLS.Cert }, []string{"peer.ca: "},
+		},
+		"two": {
+			func(o *broker.Options) { o.Client.TLS, o.Peer.TLS = other.Client.TLS, other.Peer.TLS },
+			[]string{"client.cert: ", "peer.cert: "},
+		},
+		"root key": {func(o *broker.Options) { o.RootKey = short }, []string{"root key ", "32 bytes"}},
+	} {
+		o := good
+		c.change(&o)
+		checked := o.Check()
+		b, opened := broker.Open(o)
+		if opened == nil {
+			b.Close()
+		}
+		for _, err := range []error{checked, opened} {
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s: %v, not %q", name, err, want)
+				}
+			}
+		}
+	}
+}
+
+// TestInUse: whether a node runs can be asked from outside, and a second one on its directory is told.
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, 1, nil)
+	o := c.nodes["n1"]
+	if !broker.InUse(o.DataDir) {
+		t.Error("the directory of a running node is not in use")
+	}
+	o.Client.Address, o.Peer.Address = "127.0.0.1:0", "127.0.0.1:0"
+	if _, err := broker.Open(o); !errors.Is(err, broker.ErrInUse) {
+		t.Errorf("a second node: %v", err)
+	}
+	c.kill("n1")
+	if broker.InUse(o.DataDir) || broker.InUse(t.TempDir()) {
+		t.Error("a directory that nobody uses is in use")
 	}
 }

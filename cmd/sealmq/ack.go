@@ -34,8 +34,8 @@ func newNack(a *app) *cobra.Command {
 			}
 			var options []client.NackOption
 			switch {
-			case delay < 0:
-				return usage("--delay must not be below zero")
+			case delay < 0 || delay > client.DelayMost || delay > 0 && delay < time.Millisecond:
+				return usage("--delay %v: from 1ms to %v; 0 is at once", delay, client.DelayMost)
 			case delay > 0:
 				options = append(options, client.Delay(delay))
 			case release:
@@ -46,7 +46,7 @@ func newNack(a *app) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().DurationVar(&delay, "delay", 0, "deliver again after this long instead of at once")
+	c.Flags().DurationVar(&delay, "delay", 0, "deliver again after this long, 12h at most, instead of at once")
 	c.Flags().BoolVar(&release, "release", false, "do not count it as a failure")
 	return c
 }
@@ -56,47 +56,48 @@ func newExtend(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "extend HANDLE...", Short: "Keep messages from other receivers for longer", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, handles []string) error {
-			if lease < 0 {
-				return usage("--lease must not be below zero")
+			if err := checkLease(lease); err != nil {
+				return err
 			}
 			return a.settle(cmd.Context(), handles, func(ctx context.Context, c *client.Client) []client.Result {
 				return c.ExtendHandles(ctx, lease, handles...)
 			})
 		},
 	}
-	c.Flags().DurationVar(&lease, "lease", 0, "from now on (as long as leases of the mailbox last unless set)")
+	c.Flags().DurationVar(&lease, "lease", 0,
+		"from now on, 1s to 12h (as long as leases of the mailbox last unless set)")
 	return c
+}
+
+// checkLease refuses a lease that nodes would not give: they give the nearest one that they do.
+func checkLease(d time.Duration) error {
+	if d != 0 && (d < client.LeaseLeast || d > client.LeaseMost) {
+		return usage("--lease %v: from %v to %v; leave it out for as long as the mailbox says", d, client.LeaseLeast,
+			client.LeaseMost)
+	}
+	return nil
 }
 
 // A verdict is said about handles, and has a result for each.
 type verdict func(context.Context, *client.Client) []client.Result
 
-// settle runs a verdict on handles and lists the results. If some succeeded and some did not, the exit code says so; if
-// none did, it is that of the first failure.
+// settle runs a verdict on handles and lists the results.
 func (a *app) settle(ctx context.Context, handles []string, say verdict) error {
 	return a.with(ctx, func(ctx context.Context, c *client.Client) error {
 		d := ackListDoc{Kind: "AckList", Items: []ackItem{}}
-		var first error
-		succeeded := 0
+		var all tally
 		for i, r := range say(ctx, c) {
 			item := ackItem{Handle: handles[i], OK: r.Err == nil}
-			if r.Err == nil {
-				succeeded++
-			} else {
+			if r.Err != nil {
 				item.Code = codeOf(r.Err)
-				if first == nil {
-					first = r.Err
-				}
 			}
+			all.note(handles[i], r.Err)
 			d.Items = append(d.Items, item)
 		}
 		if err := a.out.document(d); err != nil {
 			return err
 		}
-		if first != nil && succeeded > 0 {
-			return errPartial
-		}
-		return first
+		return all.err()
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/sealmq/sealmq/client"
 	"github.com/sealmq/sealmq/internal/local"
@@ -31,11 +32,26 @@ type inhabited struct {
 	context string // path of the context file
 }
 
+// provision makes a tree, and says of what cannot be which flag asked for it. where is the directory's flag.
+func provision(o local.Options, where string) (*local.Cluster, error) {
+	c, err := local.Provision(o)
+	var option *local.OptionError
+	if errors.As(err, &option) {
+		flag := option.Option
+		if flag == "dir" {
+			flag = where
+		}
+		return nil, usage("--%s %v: %s", flag, option.Value, option.Reason)
+	}
+	return c, err
+}
+
 // inhabit starts a cluster, makes the services that are missing, gives them their rights and mailboxes, and writes the
 // context last: when it exists, the cluster takes sends as the first service. It may be run again at any point; a
 // context from before stays until then, and who uses it meanwhile waits for the nodes.
 func inhabit(ctx context.Context, c *local.Cluster, name string, services []service) (*inhabited, error) {
-	for _, s := range append([]service{admin}, services...) {
+	// Admin comes last: see dev.made.
+	for _, s := range append(slices.Clone(services), admin) {
 		if err := makeLocalIdentity(c.Dir, s.name, s.role); err != nil {
 			return nil, fmt.Errorf("identity %s: %w", s.name, err)
 		}

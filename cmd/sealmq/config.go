@@ -16,6 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/sealmq/sealmq/broker"
+	"github.com/sealmq/sealmq/internal/atrest"
 )
 
 // A setting is a key's value and where it came from: the nearest of flag, environment, file and default.
@@ -38,6 +39,7 @@ type configProblem struct {
 	line   int
 	key    string
 	reason string
+	locked bool // there is no key for the data: nothing is wrong with the configuration itself
 }
 
 func (p configProblem) Error() string {
@@ -62,9 +64,19 @@ func (e configErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// loadConfig reads a node's configuration: file, environment by lookup, and the flags that were given (by key name).
-// It changes nothing; files that the configuration names are looked at, not opened.
-func loadConfig(file string, lookup func(string) (string, bool), flags map[string]string) (*config, error) {
+// locked reports whether nothing is wrong but that there is no key for the data.
+func (e configErrors) locked() bool {
+	return !slices.ContainsFunc(e, func(p configProblem) bool { return !p.locked })
+}
+
+// sort puts the problems in the order of their lines; what stands in no line of the file comes last.
+func (e configErrors) sort() {
+	slices.SortStableFunc(e, func(a, b configProblem) int { return cmp.Compare(uint(a.line-1), uint(b.line-1)) })
+}
+
+// loadConfig reads a node's configuration: file, environment ("NAME=value"), and the flags that were given (by key
+// name). It changes nothing; files that the configuration names are looked at, not opened.
+func loadConfig(file string, environment []string, flags map[string]string) (*config, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, configErrors{{file: file, reason: plainFileError(err)}}
@@ -80,8 +92,10 @@ func loadConfig(file string, lookup func(string) (string, bool), flags map[strin
 	for _, s := range found {
 		c.settings[s.key.name] = s
 	}
+	variables, unknown := settingVariables(environment)
+	wrong = append(wrong, unknown...)
 	for _, k := range keys {
-		if text, ok := lookup(k.variable()); ok {
+		if text, ok := variables[k.variable()]; ok {
 			c.settings[k.name] = setting{key: k, text: text, origin: "environment"}
 		}
 		if text, ok := flags[k.name]; ok {
@@ -103,16 +117,71 @@ func loadConfig(file string, lookup func(string) (string, bool), flags map[strin
 		wrong = append(wrong, c.unsafe()...)
 	}
 	if len(wrong) > 0 {
-		// By line; what stands in no line of the file comes last.
-		slices.SortStableFunc(wrong, func(a, b configProblem) int { return cmp.Compare(uint(a.line-1), uint(b.line-1)) })
+		wrong.sort()
 		return nil, wrong
 	}
 	return c, nil
 }
 
+// place names the settings for which a node was refused, where they stand. Other errors stay as they are.
+func (c *config) place(err error) error {
+	if err == nil {
+		return nil
+	}
+	var wrong configErrors
+	for _, err := range separate(err) {
+		var option *broker.ConfigError
+		var rootKey *broker.KeyError
+		switch {
+		case errors.As(err, &option):
+			wrong = append(wrong, c.problem(option.Option, option.Reason))
+		case errors.As(err, &rootKey):
+			p := c.problem("root_key", keyReason(rootKey))
+			p.locked = true
+			wrong = append(wrong, p)
+		default:
+			return err
+		}
+	}
+	wrong.sort()
+	return wrong
+}
+
+// separate takes joined errors apart.
+func separate(err error) (all []error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	for _, err := range joined.Unwrap() {
+		all = append(all, separate(err)...)
+	}
+	return all
+}
+
+// keyReason says what is wrong with a root key without naming its file twice.
+func keyReason(err *broker.KeyError) string {
+	var file *atrest.KeyFileError
+	switch {
+	case !errors.As(err, &file):
+		return err.Path + " " + err.Err.Error()
+	case file.Err != nil:
+		return file.Path + ": " + plainFileError(file.Err)
+	}
+	return file.Path + " " + file.Reason
+}
+
+// check says everything that keeps a node from starting with this configuration, its data directory aside.
+func (c *config) check() error {
+	return c.place(c.options().Check())
+}
+
 // problem names a setting with the place it came from.
 func (c *config) problem(name, reason string) configProblem {
 	s := c.settings[name]
+	if s.key.name == "" {
+		return configProblem{file: c.file, key: name, reason: reason}
+	}
 	switch s.origin {
 	case "environment":
 		return configProblem{file: "environment", key: s.key.variable(), reason: reason}
@@ -155,14 +224,14 @@ func readConfigFile(file, data string) (found []setting, wrong configErrors, err
 			case known:
 				text, err := settingText(k, v)
 				if err != nil {
-					wrong = append(wrong, configProblem{file, lines[name], name, err.Error()})
+					wrong = append(wrong, configProblem{file: file, line: lines[name], key: name, reason: err.Error()})
 					continue
 				}
 				found = append(found, setting{key: k, text: text, origin: "file", line: lines[name]})
 			case isTable && isSection(name):
 				walk(name+".", inner)
 			default:
-				wrong = append(wrong, configProblem{file, lines[name], name, unknownKey(name)})
+				wrong = append(wrong, configProblem{file: file, line: lines[name], key: name, reason: unknownKey(name)})
 			}
 		}
 	}
@@ -267,25 +336,40 @@ func parseMembers(text string) ([]broker.Member, error) {
 			if m.Node == node {
 				return nil, fmt.Errorf("member %s stands there twice", node)
 			}
-			if m.Peer == peer || m.Client == client {
-				return nil, fmt.Errorf("members %s and %s have the same address", m.Node, node)
+			for _, address := range []string{peer, client} {
+				if address == m.Peer || address == m.Client {
+					return nil, fmt.Errorf("members %s and %s have the same address, %s", m.Node, node, address)
+				}
 			}
+		}
+		if peer == client {
+			return nil, fmt.Errorf("member %s has one address for its peers and for clients, %s", node, peer)
 		}
 		members = append(members, broker.Member{Node: node, Peer: peer, Client: client})
 	}
 	return members, nil
 }
 
-// secretPath is the file that file:PATH or cred:NAME (systemd's credentials) stands for.
-func secretPath(text string) (string, bool) {
+// secretPath is the file that file:PATH or cred:NAME (systemd's credentials) stands for. What is refused is repeated
+// only if it cannot be the secret itself.
+func secretPath(text string) (string, error) {
 	if path, ok := strings.CutPrefix(text, "file:"); ok && path != "" {
-		return path, true
+		return path, nil
 	}
 	name, ok := strings.CutPrefix(text, "cred:")
-	if !ok || name == "" || strings.ContainsAny(name, `/\`) {
-		return "", false
+	if !ok || name == "" {
+		return "", errors.New("must be file:PATH or cred:NAME; a secret never stands in the configuration itself")
 	}
-	return filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), name), true
+	if name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
+		return "", fmt.Errorf(
+			"%q: cred: takes the name of a credential, as in LoadCredential=NAME:PATH; for a path use file:", text)
+	}
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return "", fmt.Errorf("%q needs $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=%s:PATH",
+			text, name)
+	}
+	return filepath.Join(dir, name), nil
 }
 
 func plainFileError(err error) string {
@@ -340,6 +424,7 @@ func (c *config) unsafe() (wrong configErrors) {
 		info, err := os.Stat(path)
 		if err != nil {
 			refuse(name, "%s: %s", c.path(name), plainFileError(err))
+			wrong[len(wrong)-1].locked = name == "root_key"
 		} else if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
 			refuse(name, "%s is readable by others (mode %04o); run: chmod 600 %s", c.path(name), mode, c.path(name))
 		}

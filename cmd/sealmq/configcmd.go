@@ -16,9 +16,12 @@ func newConfigCheck(a *app) *cobra.Command {
 		Short: "Say whether a node would start with this file; all that is wrong, by line",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := loadConfig(args[0], os.LookupEnv, nil)
+			c, err := loadConfig(args[0], os.Environ(), nil)
+			if err == nil {
+				err = c.check()
+			}
 			if err != nil {
-				return err
+				return wouldNotStart(err)
 			}
 			return a.out.document(configDoc{Kind: "Config", File: args[0], Notes: c.notes()})
 		},
@@ -31,9 +34,9 @@ func newConfigShow(a *app) *cobra.Command {
 		Short: "Show every setting and where its value comes from",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := loadConfig(args[0], os.LookupEnv, nil)
+			c, err := loadConfig(args[0], os.Environ(), nil)
 			if err != nil {
-				return err
+				return wouldNotStart(err)
 			}
 			d := configDoc{Kind: "Config", File: args[0]}
 			for _, k := range keys {
@@ -43,4 +46,9 @@ func newConfigShow(a *app) *cobra.Command {
 			return a.out.document(d)
 		},
 	}
+}
+
+// wouldNotStart says what to do about a configuration that was only looked at.
+func wouldNotStart(err error) error {
+	return advise(err, "a node would not start with this; mend what is named, and check again")
 }

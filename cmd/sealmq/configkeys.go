@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealmq/sealmq/broker"
 )
 
 // A key is one setting of a node. The table below drives the file, the environment, the flags of `server`, the
@@ -38,7 +41,7 @@ const (
 
 var keys = []key{
 	{"node", kindText, "", "this node's name, one of cluster.members"},
-	{"data", kindPath, "data", "data directory, made by `sealmq init`"},
+	{"data", kindPath, "data", "data directory, made by sealmq init"},
 	{"root_key", kindSecret, "", "key that opens the data directory: file:PATH or cred:NAME"},
 
 	{"client.listen", kindAddress, "127.0.0.1:7420", "where clients connect"},
@@ -58,9 +61,9 @@ var keys = []key{
 	{"operator.key", kindPath, "tls/operator.key", "its private key"},
 	{"operator.ca", kindPath, "tls/operator-ca.crt", "authority whose certificates are operators"},
 
-	{"cluster.id", kindText, "", "32 hexadecimal digits, drawn by `sealmq init`"},
+	{"cluster.id", kindText, "", "32 hexadecimal digits, drawn by sealmq init"},
 	{"cluster.members", kindMembers, "", "every node: name, peer address, client address"},
-	{"cluster.groups", kindCount, "4", "mail groups, fixed by `sealmq init`"},
+	{"cluster.groups", kindCount, "4", "mail groups, fixed by sealmq init"},
 
 	{"journal.segment", kindSize, "32MiB", "size of a journal file"},
 	{"journal.grace", kindDuration, "10m", "how long a slow member's entries are kept (no effect yet: all are kept)"},
@@ -75,6 +78,16 @@ var keys = []key{
 	{"log.level", kindLevel, "info", "debug, info, warn or error"},
 	{"log.format", kindFormat, "auto", "text, json, or auto: text on a terminal"},
 	{"log.names", kindSwitch, "false", "whether lines may carry mailbox and principal names"},
+}
+
+// ranges are the least and the most that keys may say, as it would stand in the file. The node has the last word and
+// says the same; here all that is wrong is found at once.
+var ranges = map[string]struct{ least, most string }{
+	"cluster.groups":  {"1", strconv.Itoa(broker.MaxGroups)},
+	"journal.segment": {"64KiB", "1GiB"},
+	"raft.timeout":    {"20ms", ""},
+	"limits.body":     {"1B", "1MiB"},
+	"limits.memory":   {"32MiB", ""},
 }
 
 // refused are settings of other brokers that people look for. Naming why there is none beats "unknown".
@@ -118,9 +131,7 @@ func (k key) check(text string) error {
 	var err error
 	switch k.kind {
 	case kindSecret:
-		if _, ok := secretPath(text); !ok {
-			return fmt.Errorf("must be file:PATH or cred:NAME; a secret never stands in the configuration itself")
-		}
+		_, err = secretPath(text)
 	case kindAddress:
 		err = checkAddress(text)
 	case kindOptional:
@@ -148,7 +159,39 @@ func (k key) check(text string) error {
 	case kindFormat:
 		err = oneOf(text, "auto", "text", "json")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return k.within(text)
+}
+
+// within refuses a value outside the key's range.
+func (k key) within(text string) error {
+	r, bounded := ranges[k.name]
+	if !bounded {
+		return nil
+	}
+	switch n := k.number(text); {
+	case n >= k.number(r.least) && (r.most == "" || n <= k.number(r.most)):
+		return nil
+	case r.most == "":
+		return fmt.Errorf("must be at least %s, not %s", r.least, text)
+	}
+	return fmt.Errorf("must be from %s to %s, not %s", r.least, r.most, text)
+}
+
+// number is a value of a key that has a range, as a number to compare.
+func (k key) number(text string) int64 {
+	switch k.kind {
+	case kindSize:
+		n, _ := parseSize(text)
+		return n
+	case kindDuration:
+		d, _ := parseDuration(text)
+		return int64(d)
+	}
+	n, _ := parseCount(text)
+	return int64(n)
 }
 
 func oneOf(text string, words ...string) error {
@@ -224,4 +267,49 @@ func checkShare(text string) error {
 		return fmt.Errorf("%q is neither a percentage from 1%% to 100%% nor a size", text)
 	}
 	return nil
+}
+
+// settingVariables takes the variables of the environment that are settings. Whoever misspells one is told: the
+// default in its place is seldom seen to be wrong.
+func settingVariables(environment []string) (variables map[string]string, unknown configErrors) {
+	variables = map[string]string{}
+	for _, v := range environment {
+		name, text, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, "SEALMQ_") {
+			continue
+		}
+		if slices.ContainsFunc(keys, func(k key) bool { return k.variable() == name }) {
+			variables[name] = text
+		} else if reason := misspelt(name); reason != "" {
+			unknown = append(unknown, configProblem{file: "environment", key: name, reason: reason})
+		}
+	}
+	return variables, unknown
+}
+
+// serviceVariables are what Kubernetes puts into every container for a service named sealmq-client or the like.
+var serviceVariables = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_|$)|$)`)
+
+// misspelt says of a variable that is no setting what is wrong with it, if it looks like one: it begins with a section,
+// or is all but a setting's.
+func misspelt(name string) string {
+	if serviceVariables.MatchString(name) {
+		return ""
+	}
+	looks := false
+	for _, k := range keys {
+		section, _, inSection := strings.Cut(k.name, ".")
+		near := 1 // of the few short ones, or half of all words would be near
+		if inSection {
+			near = 2
+			looks = looks || strings.HasPrefix(name, "SEALMQ_"+strings.ToUpper(section)+"_")
+		}
+		if distance(k.variable(), name) <= near {
+			return "there is no such setting; did you mean " + k.variable() + "?"
+		}
+	}
+	if !looks {
+		return ""
+	}
+	return "there is no such setting; unset it. `sealmq help configuration` lists all of them"
 }

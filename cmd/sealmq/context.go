@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sealmq/sealmq/client"
 )
@@ -65,6 +67,12 @@ func (a *app) identityDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if a.as != "" && (a.as != filepath.Base(a.as) || a.as[0] == '.') {
+		return "", &failure{
+			exit: exitUsage, code: "usage", hint: "sealmq id ls shows those that are there",
+			message: fmt.Sprintf("--as %q: not the name of an identity", a.as),
+		}
+	}
 	dir := c.IdentityDir(a.as)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return "", notThere("sealmq id ls shows those that are there",
@@ -84,6 +92,7 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 	}
 	o := client.FromContext(path).As(a.as)
 	o.Name = "sealmq/" + buildVersion().Version
+	o.SessionFor = 2 * time.Minute // each invocation that sends opens its own, and a mailbox takes only so many
 	if a.out.verbose {
 		var level slog.LevelVar
 		level.Set(slog.LevelDebug)
@@ -91,9 +100,16 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 	}
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	c, err := client.Connect(ctx, o)
-	return c, withHint(err, "is the cluster running? A cluster on this machine is started with: sealmq dev")
+	refused := refusedFor
+	if a.waits {
+		refused = a.timeout
+	}
+	return client.Connect(ctx, o, client.GiveUpRefused(refused))
 }
+
+// refusedFor is how long every node may refuse the connection before a command gives up: a few rounds. A person who
+// forgot to start the cluster should not wait for the whole of --timeout.
+const refusedFor = 2500 * time.Millisecond
 
 // request bounds one request by --timeout.
 func (a *app) request(ctx context.Context) (context.Context, context.CancelFunc) {

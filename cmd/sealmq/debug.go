@@ -37,7 +37,7 @@ func openNodeFiles(file string) (*nodeFiles, error) {
 	if file == "" {
 		return nil, usage("say which node: --config FILE")
 	}
-	c, err := loadConfig(file, os.LookupEnv, nil)
+	c, err := loadConfig(file, os.Environ(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -112,24 +112,34 @@ func (d *dev) serve(ctx context.Context, stop func()) error {
 func (d *dev) cluster() (c *local.Cluster, fresh bool, err error) {
 	entries, err := os.ReadDir(d.dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
-		c, err = local.Provision(local.Options{Dir: d.dir, Nodes: d.nodes, Port: d.port, Version: buildVersion().Version})
+		c, err = provision(
+			local.Options{Dir: d.dir, Nodes: d.nodes, Port: d.port, Version: buildVersion().Version}, "data")
 		return c, true, err
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, usage("--data %s: %s", d.dir, plainFileError(err))
 	}
 	configs, err := filepath.Glob(filepath.Join(d.dir, "nodes", "*", "config.toml"))
 	if err != nil || len(configs) == 0 {
 		return nil, false, fmt.Errorf("%s %w, and holds no cluster", d.dir, local.ErrExists)
 	}
+	if !d.made() {
+		return nil, false, &failure{exit: exitConflict, code: "exists",
+			message: d.dir + " holds a cluster that `sealmq dev` did not make",
+			hint: "choose another directory with --data; that cluster is started with: sealmq server --config " +
+				configs[0]}
+	}
 	if d.nodesGiven && d.nodes != len(configs) {
-		return nil, false, usage("%s holds a cluster of %d nodes: leave --nodes out, or choose another --data",
-			d.dir, len(configs))
+		return nil, false, usage("%s holds a cluster of %s: leave --nodes out, or choose another --data",
+			d.dir, countNodes(len(configs)))
 	}
 	var nodes []broker.Options
 	for _, file := range configs {
 		// The environment is meant for a node of its own process; here it would reach all of them.
-		config, err := loadConfig(file, func(string) (string, bool) { return "", false }, nil)
+		config, err := loadConfig(file, nil, nil)
+		if err == nil {
+			err = config.check()
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -139,7 +149,41 @@ func (d *dev) cluster() (c *local.Cluster, fresh bool, err error) {
 		return nil, false, usage("the cluster in %s keeps its ports, %s first: leave --port out, or choose another --data",
 			d.dir, nodes[0].Client.Address)
 	}
-	return local.Open(d.dir, nodes), false, nil
+	c = local.Open(d.dir, nodes)
+	return c, false, d.idle(c)
+}
+
+// made reports whether this command made the tree that is there. It gives its services their identities before admin
+// (see inhabit), so a tree with an admin and without them is another's: of `sealmq init`, or left by the demo.
+func (d *dev) made() bool {
+	there := func(name string) bool {
+		_, err := os.Stat(local.IdentityDir(d.dir, name))
+		return err == nil
+	}
+	for _, s := range devServices {
+		if !there(s.name) {
+			return !there(admin.name)
+		}
+	}
+	return true
+}
+
+// idle refuses a cluster that runs already, or whose ports another program has, before anything in it is touched.
+func (d *dev) idle(c *local.Cluster) error {
+	err := c.CheckIdle()
+	var port *local.PortError
+	switch {
+	case errors.Is(err, broker.ErrInUse):
+		return &failure{exit: exitConflict, code: "in_use", err: err,
+			message: "the cluster in " + d.dir + " is running already",
+			hint: fmt.Sprintf("use it: sealmq --context %s status\nor stop that process first; another cluster takes "+
+				"another --data, and --port 0", local.ContextFile(d.dir))}
+	case errors.As(err, &port):
+		return &failure{exit: exitUsage, code: "port_taken", err: err, message: port.Error(),
+			hint: fmt.Sprintf("the cluster in %s keeps its ports: end that program, or choose another --data with --port 0",
+				d.dir)}
+	}
+	return err
 }
 
 // logger writes a node's log into its own file.
@@ -213,7 +257,7 @@ func (d devDoc) render(p *page) {
 		home, _ := homeContext()
 		link = home + " leads to it: commands act as you"
 	}
-	nodes := fmt.Sprintf("%d nodes in this process, ready in %.1f s", len(d.Nodes), d.ReadyMS/1000)
+	nodes := fmt.Sprintf("%s in this process, ready in %.1f s", countNodes(len(d.Nodes)), d.ReadyMS/1000)
 	p.table(nil, [][]string{
 		{"  data", fmt.Sprintf("%s (%s; encrypted; to start over: rm -r %s)", d.Data, made, d.Data)},
 		{"  TLS 1.3", "private authorities in " + filepath.Join(d.Data, "ca") + ", mutual TLS on"},
@@ -223,6 +267,13 @@ func (d devDoc) render(p *page) {
 		{"  context", link},
 	})
 	p.line("In another terminal:   %s", d.next)
+}
+
+func countNodes(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
 }
 
 // linkContext makes the context the one that commands use when none is named, unless there is one already. A link that

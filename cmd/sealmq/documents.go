@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 	"strconv"
@@ -28,7 +29,7 @@ func (d sentDoc) rows() [][]string {
 	if d.Duplicate {
 		again = "already stored, nothing sent twice"
 	}
-	seq := "stored"
+	seq := "on a majority"
 	if d.Seq != 0 {
 		seq = "seq " + strconv.FormatUint(d.Seq, 10)
 	}
@@ -84,6 +85,9 @@ type mailboxDoc struct {
 	Leased   uint64 `json:"leased"`
 	Bytes    uint64 `json:"bytes"`
 	OldestAt stamp  `json:"oldest_at"`
+	Delayed  uint64 `json:"delayed"`        // put aside for a while, or for a key that no receiver has
+	Dead     uint64 `json:"dead"`           // failed too often, or did not verify
+	Code     string `json:"code,omitempty"` // `mailbox create` only: why it was not made
 }
 
 func (d mailboxDoc) render(p *page) { mailboxTable(p, []mailboxDoc{d}) }
@@ -94,10 +98,14 @@ type mailboxListDoc struct {
 	Next  string       `json:"next"`
 }
 
-func (d mailboxListDoc) render(p *page) {
-	mailboxTable(p, d.Items)
-	if d.Next != "" {
-		p.line("more: --after %s", d.Next)
+func (d mailboxListDoc) render(p *page) { mailboxTable(p, d.Items) }
+
+// createdDoc is the list that making several mailboxes answers, shown to people as a result for each.
+type createdDoc struct{ mailboxListDoc }
+
+func (d createdDoc) render(p *page) {
+	for _, m := range d.Items {
+		p.line("%-11s %s", cmp.Or(m.Code, "made"), m.Name)
 	}
 }
 
@@ -105,9 +113,9 @@ func mailboxTable(p *page, items []mailboxDoc) {
 	rows := make([][]string, len(items))
 	for i, m := range items {
 		rows[i] = []string{m.Name, strconv.Itoa(int(m.Group)), humanCount(int64(m.Ready)), humanCount(int64(m.Leased)),
-			humanBytes(int64(m.Bytes)), m.OldestAt.String(), m.ID}
+			humanCount(int64(m.Delayed)), humanCount(int64(m.Dead)), humanBytes(int64(m.Bytes)), m.OldestAt.String(), m.ID}
 	}
-	p.table([]string{"NAME", "GROUP", "READY", "LEASED", "BYTES", "OLDEST", "ID"}, rows)
+	p.table([]string{"NAME", "GROUP", "READY", "LEASED", "DELAYED", "DEAD", "BYTES", "OLDEST", "ID"}, rows)
 }
 
 type identityDoc struct {

@@ -25,9 +25,12 @@ func TestDocuments(t *testing.T) {
 		messageDoc{"Message", "m", 1, "h1.abc", "0a0b", "billing", "pinned", 1, at, []byte("body"), ""},
 		messageDoc{"Message", "m", 1, "h1.abc", "0a0b", "billing", "new", 2, at, nil, "out/1-0a0b"},
 		ackListDoc{"AckList", []ackItem{{"h1.abc", true, ""}, {"h1.abd", false, "lease_lost"}}},
-		mailboxDoc{"Mailbox", "m", "0a0b", 1, 0, 0, 0, stamp{}},
-		mailboxListDoc{"MailboxList", []mailboxDoc{{"", "m", "0a0b", 1, 1234, 5, 67890, at}}, "m"},
+		mailboxDoc{"Mailbox", "m", "0a0b", 1, 0, 0, 0, stamp{}, 0, 0, ""},
+		mailboxListDoc{"MailboxList", []mailboxDoc{{"", "m", "0a0b", 1, 1234, 5, 67890, at, 3, 2, ""}}, "m"},
 		mailboxListDoc{"MailboxList", []mailboxDoc{}, ""},
+		createdDoc{mailboxListDoc{"MailboxList", []mailboxDoc{
+			{"", "m", "0a0b", 1, 0, 0, 0, stamp{}, 0, 0, ""}, {"", "n", "", 0, 0, 0, 0, stamp{}, 0, 0, "exists"},
+		}, ""}},
 		identityDoc{"Identity", "you", "0a0b", "fp", ""},
 		identityListDoc{"IdentityList", []identityDoc{{"", "you", "0a0b", "fp", ""}}},
 		pinDoc{"Pin", "you", "0a0b", "fp", at, "0c0d", "fq"},
@@ -75,15 +78,28 @@ func TestExplain(t *testing.T) {
 		e := &client.Error{Code: code, Outcome: outcome, Retryable: true, Detail: "what happened"}
 		return fmt.Errorf("sending: %w", e)
 	}
+	var partial, none, single tally
+	partial.note("h1.abc", nil)
+	for _, t := range []*tally{&partial, &none} {
+		t.note("h1.abd", remote(client.CodeLeaseLost, client.Definite))
+		t.note("h1.abe", remote(client.CodeBadRequest, client.Definite))
+	}
+	single.note("h1.abd", remote(client.CodeLeaseLost, client.Definite))
 	var b bytes.Buffer
 	for _, err := range []error{
 		usage("--max must be above zero"),
-		errEmpty, errPartial,
+		errEmpty, errNoQuorum,
+		partial.err(), none.err(), single.err(),
 		notThere("look elsewhere", "no identity %q", "x"),
 		failedDisk(syscall.EIO),
-		configErrors{{"config.toml", 3, "client.listen", "is wrong"}, {"config.toml", 0, "node", "is missing"}},
+		configErrors{
+			{file: "config.toml", line: 3, key: "client.listen", reason: "is wrong"},
+			{file: "config.toml", key: "node", reason: "is missing"},
+		},
+		configErrors{{file: "config.toml", line: 3, key: "root_key", reason: "root.key: no such file", locked: true}},
 		&broker.ConfigError{Option: "groups", Reason: "must be above zero"},
 		&broker.DataError{Path: "data", Reason: "belongs to another node"},
+		fmt.Errorf("data: %w", broker.ErrInUse),
 		&broker.KeyError{Path: "root.key", Err: errors.New("does not open this data")},
 		&local.PortError{Port: 7420, What: "client", Node: "n1"},
 		fmt.Errorf("dir %w", local.ErrExists),
@@ -94,6 +110,16 @@ func TestExplain(t *testing.T) {
 		remote(client.CodeExists, client.Definite),
 		remote(client.CodeBadSeal, client.Definite),
 		remote(client.CodeTimeout, client.Unknown),
+		remote("overloaded", client.Definite),
+		remote(client.CodeConfig, client.Definite),
+		(&send{key: "k"}).maybeStored(remote(client.CodeTimeout, client.Unknown)),
+		(&send{}).maybeStored(remote(client.CodeTimeout, client.Unknown)),
+		(&send{}).maybeStored(remote(client.CodeFull, client.Definite)),
+		unanswered(remote(client.CodeTimeout, client.Definite), "you"),
+		unanswered(remote("not_leader", client.Definite), "you"),
+		unanswered(remote(client.CodePermissionDenied, client.Definite), "you"),
+		refusedFirst(fmt.Errorf("x: %w", &client.KeyChangedError{Name: "bob", Pinned: "fp", Offered: "fq"})),
+		checkLease(100 * time.Hour), checkLease(time.Millisecond),
 		remote(client.CodeInternal, client.Definite),
 		remote("from_a_newer_node", client.Definite),
 		withHint(remote(client.CodeExists, client.Definite), "do that next"),

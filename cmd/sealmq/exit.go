@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/sealmq/sealmq/broker"
@@ -42,7 +43,8 @@ var exitCodes = []struct {
 	{exitConflict, "exists already, was changed meanwhile, or the lease was lost", "no"},
 	{exitIntegrity, "a seal, a signature or stored bytes did not verify; for a node: damaged or foreign data", "no"},
 	{exitLocked, "the key for the data is not there", "when it is"},
-	{exitPartial, "some items were done; the list on stdout says which", "those that were not"},
+	{exitPartial, "some items were done, the list on stdout says which; send --reply: stored, and no answer came",
+		"those that were not"},
 	{exitEmpty, "recv --exit-empty found nothing", "later"},
 	{exitUnknown, "sent, and the answer was lost: it may have happened", "with the same --dedup-key"},
 }
@@ -71,6 +73,7 @@ type failure struct {
 	message string
 	hint    string
 	silent  bool
+	again   bool // the same may work later; an error of the client's inside says so itself
 	err     error
 }
 
@@ -91,15 +94,17 @@ func failedDisk(err error) error {
 	}
 }
 
+// keyHint is what to do when there is no key for the data.
+const keyHint = "nothing was changed; the key file that `sealmq init` made opens this data, no other does"
+
 // notThere is an error about a name that does not exist here.
 func notThere(hint, format string, args ...any) error {
 	return &failure{exit: exitNotFound, code: "not_found", message: fmt.Sprintf(format, args...), hint: hint}
 }
 
 var (
-	errEmpty   = &failure{exit: exitEmpty, silent: true, message: "nothing there"}
-	errAtOnce  = &failure{exit: exitFailure, silent: true, message: "ended at once"}
-	errPartial = &failure{exit: exitPartial, silent: true, message: "some items failed"}
+	errEmpty  = &failure{exit: exitEmpty, silent: true, message: "nothing there"}
+	errAtOnce = &failure{exit: exitFailure, silent: true, message: "ended at once"}
 )
 
 // withHint says what to do next about an error that has no better advice of its own.
@@ -114,14 +119,19 @@ func withHint(err error, format string, args ...any) error {
 	return &failure{exit: p.exit, code: p.code, message: p.message, hint: fmt.Sprintf(format, args...), err: err}
 }
 
+// advise says what to do next, in the place of what is said everywhere.
+func advise(err error, format string, args ...any) error {
+	p := explain(err, false)
+	return &failure{exit: p.exit, code: p.code, message: p.message, hint: fmt.Sprintf(format, args...), err: err}
+}
+
 // hintOn says what to do next about one code, in the place of the advice that fits the code everywhere.
 func hintOn(code client.Code, err error, format string, args ...any) error {
 	var e *client.Error
 	if !errors.As(err, &e) || e.Code != code {
 		return err
 	}
-	p := explain(err, false)
-	return &failure{exit: p.exit, code: p.code, message: p.message, hint: fmt.Sprintf(format, args...), err: err}
+	return advise(err, format, args...)
 }
 
 // explain turns an error into what is told about it. early means that no command had begun, so that the error is
@@ -140,19 +150,23 @@ func explain(err error, early bool) problem {
 	)
 	switch {
 	case errors.As(err, &own):
-		p.exit, p.code, p.hint, p.silent = own.exit, own.code, own.hint, own.silent
+		p.exit, p.code, p.hint, p.silent, p.retryable = own.exit, own.code, own.hint, own.silent, own.again
 		if errors.As(err, &remote) {
 			p.outcome, p.retryable = remote.Outcome.String(), remote.Retryable
 		}
+	case errors.As(err, &config) && config.locked():
+		p.exit, p.code, p.hint = exitLocked, "no_key", keyHint
 	case errors.As(err, &config):
 		p.exit, p.code, p.hint = exitUsage, "config", "nothing was started"
 	case errors.As(err, &option):
 		p.exit, p.code = exitUsage, "config"
+	case errors.Is(err, broker.ErrInUse):
+		p.exit, p.code = exitConflict, "in_use"
+		p.hint = "another sealmq server runs on it: stop that one first. Nothing was changed"
 	case errors.As(err, &data):
 		p.exit, p.code, p.hint = exitIntegrity, "data", "nothing was changed"
 	case errors.As(err, &rootKey):
-		p.exit, p.code = exitLocked, "no_key"
-		p.hint = "nothing was changed; the key file that `sealmq init` made opens this data, no other does"
+		p.exit, p.code, p.hint = exitLocked, "no_key", keyHint
 	case errors.As(err, &port):
 		p.exit, p.code, p.hint = exitUsage, "port_taken", "choose another base with --port, or free ones with --port 0"
 	case errors.Is(err, local.ErrExists):
@@ -162,8 +176,9 @@ func explain(err error, early bool) problem {
 		p.exit, p.code = exitUsage, "not_loopback"
 		p.hint = "a cluster for other machines is made with: sealmq init"
 	case errors.As(err, &changed):
-		p.exit, p.code, p.message = exitIntegrity, "key_changed", changed.Error()
-		p.hint = "sealmq trust accept " + changed.Name
+		p.exit, p.code, p.hint = exitIntegrity, "key_changed", changed.Advice()
+		p.message = fmt.Sprintf("the identity key of %q has changed: pinned %s, now %s",
+			changed.Name, changed.Pinned, changed.Offered)
 	case errors.As(err, &remote):
 		p = explainRemote(remote)
 		if errors.Is(err, context.Canceled) && p.exit != exitUnknown {
@@ -223,14 +238,17 @@ func explainRemote(e *client.Error) problem {
 	plain := *e
 	plain.Hint = ""
 	p.message = plain.Error()
-	if e.Outcome == client.Unknown {
+	switch {
+	case e.Outcome == client.Unknown:
 		p.exit = exitUnknown
-		if p.hint == "" {
-			p.hint = "it may have happened; sending again with the same --dedup-key is safe"
-		}
-	}
-	if p.exit == exitUnreachable && p.hint == "" {
+		p.hint = strings.TrimSuffix("it may have happened: look before you do it again\n"+p.hint, "\n")
+	case p.hint != "":
+	case e.Code == client.CodeUnreachable, e.Code == client.CodeTimeout:
 		p.hint = "is the cluster running? A cluster on this machine is started with: sealmq dev"
+	case p.exit == exitUnreachable:
+		p.hint = "the cluster is there and cannot do it now: see sealmq status, then try again"
+	case e.Code == client.CodeConfig:
+		p.hint = "nothing was sent: put right what is named there, and try again"
 	}
 	return p
 }

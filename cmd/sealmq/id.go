@@ -72,7 +72,7 @@ func (i *idCommand) create() *cobra.Command {
 		var request []byte
 		id, err := makeIdentity(dir, name, func(dir string) (err error) {
 			if ca != "" {
-				return local.Issue(ca, dir, name, role)
+				return noAuthority(ca, role, local.Issue(ca, dir, name, role))
 			}
 			var key []byte
 			if request, key, err = pki.NewRequest(name); err != nil {
@@ -92,6 +92,18 @@ func (i *idCommand) create() *cobra.Command {
 		return i.out.document(d)
 	}
 	return c
+}
+
+// noAuthority says of an error that means it that the authority which signs for a role is not there.
+func noAuthority(ca string, role local.Role, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	kind := pki.Client
+	if role == local.Operator {
+		kind = pki.Operator
+	}
+	return notThere("it is made by `sealmq init`; name its directory with --ca", "no %s authority in %s", kind, ca)
 }
 
 // authorityDir is where the authorities are at hand, or nothing.
@@ -179,10 +191,7 @@ func (i *idCommand) sign() *cobra.Command {
 				ca = filepath.Dir(ctx.CAFile())
 			}
 			authority, err := pki.LoadAuthority(ca, pki.Client)
-			if errors.Is(err, fs.ErrNotExist) {
-				return notThere("it is made by `sealmq init`; name its directory with --ca", "no client authority in %s", ca)
-			}
-			if err != nil {
+			if err := noAuthority(ca, local.Service, err); err != nil {
 				return err
 			}
 			certificate, err := authority.IssueRequest(request, 0)

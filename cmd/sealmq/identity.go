@@ -31,11 +31,11 @@ func makeIdentity(dir, name string, prove func(dir string) error) (*envelope.Ide
 		return nil, &failure{exit: exitConflict, code: "exists", message: dir + " exists already"}
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return nil, err
+		return nil, usage("the directory %s cannot be made: %s", filepath.Dir(dir), plainFileError(err))
 	}
 	making, err := os.MkdirTemp(filepath.Dir(dir), "."+name+".making-*") // mode 0700
 	if err != nil {
-		return nil, err
+		return nil, usage("the directory %s cannot be made: %s", dir, plainFileError(err))
 	}
 	defer os.RemoveAll(making) // nothing once it is renamed
 	id, err := envelope.NewIdentity(name)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealmq/sealmq/broker"
 	"github.com/sealmq/sealmq/internal/local"
+	"github.com/sealmq/sealmq/internal/pki"
 )
 
 const initHelp = `Makes the files of a new cluster: three certificate authorities, and for each node a configuration,
@@ -36,11 +37,14 @@ func newInit(a *app) *cobra.Command {
 			if len(members) > 0 && (cmd.Flags().Changed("nodes") || cmd.Flags().Changed("port")) {
 				return usage("--member says where each node is: leave --nodes and --port out")
 			}
+			if o.Groups < 1 { // to the package it would mean the default
+				return usage("--groups %d: a cluster has 1 to %d", o.Groups, broker.MaxGroups)
+			}
 			if o.Members, err = parseMemberFlags(members); err != nil {
 				return err
 			}
 			o.Version = buildVersion().Version
-			cluster, err := local.Provision(o)
+			cluster, err := provision(o, "out")
 			if err != nil {
 				return err
 			}
@@ -59,7 +63,7 @@ func newInit(a *app) *cobra.Command {
 	c.Flags().IntVar(&o.Port, "port", local.BasePort, "client port of n1, further nodes +10; 0 picks free ports")
 	c.Flags().StringArrayVar(&members, "member", nil,
 		"`NAME=HOST:PORT` of a node on a host of its own; repeat it for each node")
-	c.Flags().IntVar(&o.Groups, "groups", 4, "mail groups, fixed from now on")
+	c.Flags().IntVar(&o.Groups, "groups", 4, fmt.Sprintf("mail groups, 1 to %d, fixed from now on", broker.MaxGroups))
 	return c
 }
 
@@ -73,10 +77,17 @@ func parseMemberFlags(flags []string) ([]broker.Member, error) {
 		if !ok || err != nil || bad != nil || host == "" || n == 0 || n == 1<<16-1 {
 			return nil, usage("--member %s: it is NAME=HOST:PORT", f)
 		}
+		if err := pki.CheckID(node); err != nil {
+			return nil, usage("--member %s: the name %v", f, err)
+		}
 		peer := net.JoinHostPort(host, strconv.FormatUint(n+1, 10))
 		for _, m := range members {
-			if m.Node == node || m.Client == address {
+			switch {
+			case m.Node == node || m.Client == address:
 				return nil, usage("--member %s: the name or address stands there twice", f)
+			case m.Peer == address || m.Client == peer:
+				return nil, usage("--member %s: too near to %s of %s: the port after a member's own is for the other nodes",
+					f, m.Client, m.Node)
 			}
 		}
 		members = append(members, broker.Member{Node: node, Client: address, Peer: peer})

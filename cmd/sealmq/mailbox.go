@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sealmq/sealmq/client"
+	"github.com/sealmq/sealmq/wire"
 )
 
 func newMailbox(a *app) *cobra.Command {
@@ -30,17 +30,14 @@ func newMailboxCreate(a *app) *cobra.Command {
 				if noKeys {
 					return a.createEmpty(ctx, c, names)
 				}
-				for _, name := range names {
-					box, err := c.CreateMailbox(ctx, name)
+				if len(names) == 1 {
+					box, err := c.CreateMailbox(ctx, names[0])
 					if err != nil {
-						return hintOn(client.CodePermissionDenied, err,
-							"making mailboxes takes the right to manage them: sealmq grant add NAME manage %s", name)
-					}
-					if err := a.out.document(mailboxOf("Mailbox", box)); err != nil {
 						return err
 					}
+					return a.out.document(mailboxOf("Mailbox", box))
 				}
-				return nil
+				return a.createMany(ctx, c, names)
 			})
 		},
 	}
@@ -48,31 +45,49 @@ func newMailboxCreate(a *app) *cobra.Command {
 	return c
 }
 
+// createMany makes mailboxes one after the other. One that cannot be made does not keep the others from it.
+func (a *app) createMany(ctx context.Context, c *client.Client, names []string) error {
+	d := createdDoc{mailboxListDoc{Kind: "MailboxList", Items: []mailboxDoc{}}}
+	var all tally
+	for _, name := range names {
+		box, err := c.CreateMailbox(ctx, name)
+		item := mailboxDoc{Name: name}
+		if err == nil {
+			item = mailboxOf("", box)
+		} else {
+			item.Code = codeOf(err)
+		}
+		all.note(name, err)
+		d.Items = append(d.Items, item)
+	}
+	if err := a.out.document(d); err != nil {
+		return err
+	}
+	return all.err()
+}
+
 // createEmpty makes many mailboxes at once, without keys.
 func (a *app) createEmpty(ctx context.Context, c *client.Client, names []string) error {
-	failed := 0
-	var first error
+	d := createdDoc{mailboxListDoc{Kind: "MailboxList", Items: []mailboxDoc{}}}
+	var all tally
 	results, err := c.CreateMailboxes(ctx, names)
 	if err != nil {
 		return err
 	}
 	for _, r := range results {
+		item := mailboxDoc{Name: r.Name}
 		if r.Err == nil {
-			continue
+			item.ID, item.Group = hex.EncodeToString(r.ID[:]), r.Group
+		} else {
+			item.Code = codeOf(r.Err)
 		}
-		a.out.say("%s: %s", r.Name, codeOf(r.Err))
-		if failed++; first == nil {
-			first = r.Err
-		}
+		all.note(r.Name, r.Err)
+		d.Items = append(d.Items, item)
 	}
-	made := fmt.Sprintf("%d mailboxes", len(names)-failed)
-	if err := a.out.document(doneDoc{Kind: "Done", What: "made", Name: made}); err != nil {
+	if err := a.out.document(d); err != nil {
 		return err
 	}
-	if failed > 0 && failed < len(names) {
-		return errPartial
-	}
-	return first
+	return all.err()
 }
 
 func newMailboxList(a *app) *cobra.Command {
@@ -81,6 +96,9 @@ func newMailboxList(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "ls", Short: "List mailboxes by name", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > wire.PageItems {
+				return usage("--limit %d: a page has 1 to %d mailboxes; --after gets the next one", limit, wire.PageItems)
+			}
 			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 				boxes, next, err := c.ListMailboxes(ctx, prefix, after, limit)
 				if err != nil {
@@ -90,13 +108,19 @@ func newMailboxList(a *app) *cobra.Command {
 				for _, box := range boxes {
 					d.Items = append(d.Items, mailboxOf("", box))
 				}
-				return a.out.document(d)
+				if err := a.out.document(d); err != nil {
+					return err
+				}
+				if next != "" && !a.out.json {
+					a.out.say("more: --after %s", next)
+				}
+				return nil
 			})
 		},
 	}
 	c.Flags().StringVar(&prefix, "prefix", "", "names that begin with `TEXT`")
 	c.Flags().StringVar(&after, "after", "", "names behind `NAME`: the next page")
-	c.Flags().IntVar(&limit, "limit", 100, "how many")
+	c.Flags().IntVar(&limit, "limit", 100, "how many, 1024 at most")
 	return c
 }
 
@@ -135,6 +159,6 @@ func newMailboxRemove(a *app) *cobra.Command {
 func mailboxOf(kind string, m client.Mailbox) mailboxDoc {
 	return mailboxDoc{
 		Kind: kind, Name: m.Name, ID: hex.EncodeToString(m.ID[:]), Group: m.Group, Ready: m.Ready, Leased: m.Leased,
-		Bytes: m.Bytes, OldestAt: stamp(m.Oldest),
+		Bytes: m.Bytes, OldestAt: stamp(m.Oldest), Delayed: m.Parked, Dead: m.Dead,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -18,6 +19,7 @@ type output struct {
 	stdout, stderr io.Writer
 	stdoutTerminal bool
 	stderrTerminal bool
+	stdoutClosed   bool // it was when this program began
 
 	json    bool
 	quiet   bool
@@ -28,7 +30,10 @@ type output struct {
 }
 
 func newOutput(stdout, stderr io.Writer) *output {
-	return &output{stdout: stdout, stderr: stderr, stdoutTerminal: isTerminal(stdout), stderrTerminal: isTerminal(stderr)}
+	return &output{
+		stdout: stdout, stderr: stderr, stdoutTerminal: isTerminal(stdout), stderrTerminal: isTerminal(stderr),
+		stdoutClosed: wasClosed(stdout),
+	}
 }
 
 func isTerminal(stream any) bool {
@@ -51,6 +56,15 @@ func (o *output) document(d document) error {
 		text = []byte(p.b.String())
 	}
 	return o.body(text)
+}
+
+// received is what has to be called before a message is written that is acknowledged afterwards: a stdout that was
+// closed from the start takes everything and keeps nothing.
+func (o *output) received() error {
+	if o.stdoutClosed {
+		return syscall.EPIPE
+	}
+	return nil
 }
 
 // body writes bytes to stdout as they are.

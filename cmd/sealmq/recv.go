@@ -32,7 +32,7 @@ func newRecv(a *app) *cobra.Command {
 	f.IntVar(&r.max, "max", 1, "how many messages at most")
 	f.DurationVar(&r.wait, "wait", 0, "how long to wait for the first one")
 	f.DurationVar(&r.lease, "lease", 0,
-		"how long a message is kept from other receivers (30s unless the mailbox says otherwise)")
+		"how long a message is kept from other receivers, 1s to 12h (30s unless the mailbox says otherwise)")
 	f.BoolVar(&r.ack, "ack", true, "acknowledge each message; without it the lease is kept and the handle printed")
 	f.StringVar(&r.outDir, "out", "", "write each body into a file of its own in `DIR`, named SEQ-ID")
 	f.BoolVar(&r.follow, "follow", false, "go on until interrupted, or until --max")
@@ -62,12 +62,15 @@ const followPoll = 20 * time.Second
 const recvBatch = 16
 
 func (r *recv) run(ctx context.Context, mailbox string) error {
-	if r.max < 1 || r.wait < 0 || r.lease < 0 {
-		return usage("--max must be above zero, --wait and --lease not below it")
+	if r.max < 1 || r.wait < 0 {
+		return usage("--max must be above zero, --wait not below it")
+	}
+	if err := checkLease(r.lease); err != nil {
+		return err
 	}
 	if r.outDir != "" {
 		if err := os.MkdirAll(r.outDir, 0o777); err != nil {
-			return err
+			return usage("--out %s: the directory cannot be made: %s", r.outDir, plainFileError(err))
 		}
 	}
 	ctx, stop := untilSignal(ctx)
@@ -78,6 +81,7 @@ func (r *recv) run(ctx context.Context, mailbox string) error {
 	}
 	defer c.Close()
 	wait := r.wait
+	answered := time.Now()
 	for r.left() > 0 {
 		if r.follow {
 			wait = followPoll
@@ -86,9 +90,19 @@ func (r *recv) run(ctx context.Context, mailbox string) error {
 		if r.follow && ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err != nil && r.follow && away(err) && time.Since(answered) < r.timeout {
+			// A cluster that is started anew is no reason to stop following it.
+			r.out.detail("nobody answers; trying again: %v", err)
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+			continue
 		}
+		if err != nil {
+			return refusedFirst(err)
+		}
+		answered = time.Now()
 		if len(messages) == 0 && !r.follow {
 			break
 		}
@@ -105,6 +119,21 @@ func (r *recv) run(ctx context.Context, mailbox string) error {
 		return errEmpty
 	}
 	return nil
+}
+
+// refusedFirst adds to a changed key what becomes of the message.
+func refusedFirst(err error) error {
+	var changed *client.KeyChangedError
+	if !errors.As(err, &changed) {
+		return err
+	}
+	return advise(err, "%s\nthe message stays in the mailbox, and comes again within a minute", changed.Advice())
+}
+
+// away reports whether an error says that nobody is there.
+func away(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Code == client.CodeUnreachable
 }
 
 // left is how many messages may still be taken.
@@ -129,6 +158,11 @@ func (r *recv) receive(ctx context.Context, c *client.Client, mailbox string, wa
 // take writes one message out and acknowledges it.
 func (r *recv) take(ctx context.Context, c *client.Client, mailbox string, m *client.Message) error {
 	doc := messageOf(mailbox, m)
+	if r.outDir == "" || r.out.json {
+		if err := r.out.received(); err != nil {
+			return err
+		}
+	}
 	if r.outDir != "" {
 		path := filepath.Join(r.outDir, fmt.Sprintf("%d-%s", m.Seq, m.ID))
 		if err := writeWhole(path, m.Body); err != nil {

@@ -20,6 +20,7 @@ type app struct {
 	as      string        // --as
 	format  string        // -o
 	timeout time.Duration // --timeout
+	waits   bool          // --timeout was given: nodes that all refuse are waited for as long
 	yes     bool          // --yes
 
 	began bool // a command has begun: errors before it are about how it was called
@@ -49,7 +50,8 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.context, "context", "", "context `FILE` (else $SEALMQ_CONTEXT, else ~/.config/sealmq/context.toml)")
 	flags.StringVar(&a.as, "as", "", "act as another identity of the context, by `NAME`")
 	flags.StringVarP(&a.format, "output", "o", "table", "`FORMAT` of what is printed: table or json")
-	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long one request may take")
+	flags.DurationVar(&a.timeout, "timeout", 30*time.Second,
+		"how long one request may take; when given, also how long to wait for nodes that all refuse the connection")
 	flags.BoolVar(&a.yes, "yes", false, "answer yes to what would be asked")
 	flags.BoolVarP(&a.out.quiet, "quiet", "q", false, "print data and errors only")
 	flags.BoolVarP(&a.out.verbose, "verbose", "v", false, "print more about what happens")
@@ -92,6 +94,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if a.timeout <= 0 {
 		return usage("--timeout must be above zero")
 	}
+	a.waits = cmd.Flags().Changed("timeout")
 	a.began = true
 	return nil
 }

@@ -35,7 +35,12 @@ func newSend(a *app) *cobra.Command {
 		Example: `  sealmq send orders "17 boxes"` + "\n" + `  sealmq send orders -f order.pdf --dedup-key order-17` + "\n" +
 			`  tar c . | sealmq send backups`,
 		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd.Context(), args[0], args[1:]) },
+	}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("dedup-key") && s.key == "" {
+			return usage("--dedup-key is empty: the message would be stored as often as it is sent")
+		}
+		return s.run(cmd.Context(), args[0], args[1:])
 	}
 	c.Flags().StringVarP(&s.file, "file", "f", "", "send the contents of `FILE`; - is stdin")
 	c.Flags().StringVar(&s.key, "dedup-key", "", "`KEY` under which the message is stored once, however often it is sent")
@@ -72,7 +77,7 @@ func (s *send) run(ctx context.Context, mailbox string, text []string) error {
 		began := time.Now()
 		sent, err := c.Send(ctx, mailbox, body, options...)
 		if err != nil {
-			return err
+			return s.maybeStored(err)
 		}
 		doc := sentDoc{
 			Kind: "Sent", Mailbox: mailbox, ID: sent.ID.String(), Seq: sent.Seq, Duplicate: sent.Duplicate,
@@ -83,6 +88,19 @@ func (s *send) run(ctx context.Context, mailbox string, text []string) error {
 		}
 		return s.answer(ctx, c, doc, correlation, began)
 	})
+}
+
+// maybeStored says what to do where the message may be stored.
+func (s *send) maybeStored(err error) error {
+	var e *client.Error
+	switch {
+	case !errors.As(err, &e) || e.Outcome != client.Unknown:
+		return err
+	case s.key != "":
+		return advise(err, "it may be stored; sending again with the same --dedup-key is safe")
+	}
+	return advise(err, "it may be stored, and sending it again may store it twice: ask its receiver.\n"+
+		"With --dedup-key KEY from the first time on, sending again is safe")
 }
 
 // body is what is to be sent: an argument, a file, or stdin if somebody pipes something in.
@@ -98,6 +116,9 @@ func (s *send) body(text []string) ([]byte, error) {
 			return nil, usage("%s: %s", s.file, plainFileError(err))
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, usage("%s: is a directory", s.file)
+		}
 		return limited(f)
 	case s.file == "" && isTerminal(s.stdin):
 		return nil, usage("nothing to send: give TEXT, --file FILE, or pipe something in")
@@ -130,7 +151,10 @@ func (s *send) answer(ctx context.Context, c *client.Client, sent sentDoc, corre
 	for {
 		messages, err := c.Receive(ctx, own, client.Max(16), client.Wait(20*time.Second))
 		if err != nil {
-			return withHint(noAnswer(err), "the message is stored; its receiver may answer later: sealmq recv %s", own)
+			if !s.out.json && !s.out.quiet {
+				err = errors.Join(err, s.out.document(sent))
+			}
+			return unanswered(err, own)
 		}
 		for i, m := range messages {
 			if !bytes.Equal(m.Correlation, correlation) {
@@ -147,16 +171,25 @@ func (s *send) answer(ctx context.Context, c *client.Client, sent sentDoc, corre
 	}
 }
 
-// noAnswer says what running out of time means here: nothing is wrong with what was sent.
-func noAnswer(err error) error {
-	var e *client.Error
-	if errors.As(err, &e) && e.Code == client.CodeTimeout {
-		return &failure{exit: exitUnreachable, code: "no_answer", message: "no answer came in time", err: err}
+// unanswered says what a failure means when the message is stored. Whatever it is, sending again would store it twice:
+// the error says nothing about trying again.
+func unanswered(err error, own string) error {
+	p := explain(err, false)
+	f := &failure{exit: p.exit, code: p.code, message: "the message is stored; waiting for the answer: " + p.message,
+		hint: "do not send it again. Its receiver may answer later: sealmq recv " + own}
+	if p.exit == exitUnreachable || p.exit == exitUnknown {
+		f.exit, f.code = exitPartial, "no_answer"
 	}
-	return err
+	if p.code == string(client.CodeTimeout) {
+		f.message = "the message is stored; no answer came in time"
+	}
+	return f
 }
 
 func (s *send) printAnswer(sent sentDoc, own string, m *client.Message, took time.Duration) error {
+	if err := s.out.received(); err != nil {
+		return err
+	}
 	switch {
 	case s.out.json:
 		return s.out.document(messageOf(own, m))

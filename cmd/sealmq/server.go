@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,8 +20,9 @@ SIGHUP reads certificates and log.level again; if what it finds is not in order,
 the log says so.
 
 Every setting of the file has a variable (client.listen: SEALMQ_CLIENT_LISTEN) and a flag
-(--client-listen). The flag comes before the variable, the variable before the file. The data
-directory is made by "sealmq init", never here.
+(--client-listen). The flag comes before the variable, the variable before the file. A variable
+that looks like a setting and is none is refused. The data directory is made by "sealmq init",
+never here.
 
 When the node is ready it prints one line, "ready NODE ADDRESS".`
 
@@ -44,7 +46,7 @@ func newServer(a *app) *cobra.Command {
 				given[k.name] = f.Value.String()
 			}
 		}
-		s := &server{app: a, load: func() (*config, error) { return loadConfig(file, os.LookupEnv, given) }}
+		s := &server{app: a, load: func() (*config, error) { return loadConfig(file, os.Environ(), given) }}
 		return s.run(cmd.Context())
 	}
 	return c
@@ -80,8 +82,12 @@ func (s *server) run(ctx context.Context) error {
 	o := c.options()
 	o.Logger = s.log
 	o.Fatal = func(err error) { failed <- err }
+	// Before its ports are: whoever starts a node twice is told so.
+	if broker.InUse(o.DataDir) {
+		return fmt.Errorf("%s: %w", o.DataDir, broker.ErrInUse)
+	}
 	if s.broker, err = broker.Open(o); err != nil {
-		return err
+		return c.place(err)
 	}
 	ready := s.announceReady(ctx, o)
 	for {
@@ -146,7 +152,7 @@ func (s *server) stop(ctx context.Context, again <-chan os.Signal) error {
 func (s *server) reload() {
 	c, err := s.load()
 	if err == nil {
-		err = s.broker.Reload()
+		err = c.place(s.broker.Reload())
 	}
 	if err != nil {
 		s.log.Error("reload refused; nothing was changed", "error", err)

@@ -12,7 +12,7 @@ const statusHelp = `Shows whether the cluster can store messages and how many mo
 groups. Any node can answer. The exit code is 5 if a group has no leader.`
 
 var errNoQuorum = &failure{
-	exit: exitUnreachable, code: "no_quorum",
+	exit: exitUnreachable, code: "no_quorum", again: true,
 	message: "a group has no leader: it stores nothing until a majority of nodes is back",
 	hint:    "look at the nodes that are not ok, and at their logs",
 }

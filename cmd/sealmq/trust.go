@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -58,12 +59,17 @@ func newTrust(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if pin, found, err := pins.Lookup(args[0]); err == nil && !(found && pin.Changed()) {
+				pin, err := pins.Accept(args[0])
+				if errors.Is(err, client.ErrNotOffered) {
 					return notThere("sealmq trust ls shows what there is", "no other key of %q waits to be accepted", args[0])
 				}
-				pin, err := pins.Accept(args[0])
 				if err != nil {
 					return err
+				}
+				a.out.say("messages that were refused for it come again within a minute")
+				if pin.Name != args[0] {
+					// It is the owner of a mailbox that was accepted: the pin is another's, or not there yet.
+					return a.out.document(doneDoc{Kind: "Done", What: "accepted", Name: args[0]})
 				}
 				return a.out.document(pinOf("Pin", pin))
 			},

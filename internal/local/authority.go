@@ -101,5 +101,10 @@ func Issue(ca, dir, name string, role Role) error {
 	if err != nil {
 		return err
 	}
-	return leaf.Save(filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key"))
+	certificate := filepath.Join(dir, "client.crt")
+	if err := leaf.Save(certificate, filepath.Join(dir, "client.key")); err != nil {
+		return err
+	}
+	// All files of an identity are its owner's only: whom it may speak as is nobody else's business.
+	return os.Chmod(certificate, 0o600)
 }

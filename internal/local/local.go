@@ -244,16 +244,35 @@ func (n *Node) take() instance {
 	return running
 }
 
+// CheckIdle says whether the nodes could be started: broker.ErrInUse if one runs already, a PortError or
+// ErrNotLoopback if one could not listen. It changes nothing.
+func (c *Cluster) CheckIdle() error {
+	// Whoever starts a cluster twice is told so, not that its ports are taken.
+	for _, n := range c.Nodes {
+		if broker.InUse(n.Options.DataDir) {
+			return fmt.Errorf("%s is running: %w", n.Name, broker.ErrInUse)
+		}
+	}
+	for _, n := range c.Nodes {
+		if err := checkListeners(n.Options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkListeners refuses addresses that other machines could reach, and ports that are taken.
 func checkListeners(o broker.Options) error {
-	for what, l := range map[string]broker.Listen{"client": o.Client, "peer": o.Peer, "operator": o.Operator} {
-		if l.Address == "" {
+	for _, l := range []struct{ what, address string }{
+		{"client", o.Client.Address}, {"peer", o.Peer.Address}, {"operator", o.Operator.Address},
+	} {
+		if l.address == "" {
 			continue
 		}
-		if err := checkLoopback(l.Address); err != nil {
-			return fmt.Errorf("%s listener of %s: %w", what, o.Node, err)
+		if err := checkLoopback(l.address); err != nil {
+			return fmt.Errorf("%s listener of %s: %w", l.what, o.Node, err)
 		}
-		if err := checkFree(l.Address, what, o.Node); err != nil {
+		if err := checkFree(l.address, l.what, o.Node); err != nil {
 			return err
 		}
 	}

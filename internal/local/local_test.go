@@ -111,6 +111,12 @@ func TestProvisionCertificates(t *testing.T) {
 	if err := Issue(CADir(c.Dir), dir, "you", Service); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"client.crt", "client.key"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s of an identity: %v, %v", name, info.Mode(), err)
+		}
+	}
 	creds, err := pki.LoadCredentials(pki.Files{
 		Cert: filepath.Join(dir, "client.crt"), Key: filepath.Join(dir, "client.key"),
 	})
@@ -210,5 +216,63 @@ func TestNodesOnHosts(t *testing.T) {
 	}
 	if got := c.Nodes[0].Options.RaftTimeout; got != timeoutAcross {
 		t.Errorf("raft timeout %v", got)
+	}
+}
+
+// TestProvisionRefusesOptions: what cannot be is refused by name, and nothing is made.
+func TestProvisionRefusesOptions(t *testing.T) {
+	parent := t.TempDir()
+	dir, file := filepath.Join(parent, "tree"), filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		o      Options
+		option string
+	}{
+		{Options{Dir: dir}, "nodes"},
+		{Options{Dir: dir, Nodes: -1}, "nodes"},
+		{Options{Dir: dir, Nodes: 100}, "nodes"},
+		{Options{Dir: dir, Nodes: 3, Port: 99999}, "port"},
+		{Options{Dir: dir, Nodes: 3, Port: 65530}, "port"},
+		{Options{Dir: dir, Nodes: 1, Port: -1}, "port"},
+		{Options{Dir: dir, Nodes: 1, Groups: -1}, "groups"},
+		{Options{Dir: dir, Nodes: 1, Groups: 64}, "groups"},
+		{Options{Dir: file, Nodes: 1}, "dir"},
+		{Options{Dir: filepath.Join(file, "below"), Nodes: 1}, "dir"},
+	} {
+		_, err := Provision(c.o)
+		var option *OptionError
+		if !errors.As(err, &option) || option.Option != c.option {
+			t.Errorf("%+v: %v", c.o, err)
+		}
+	}
+	if left, _ := os.ReadDir(parent); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+// TestCheckIdle: a cluster that runs is told from one whose port another program has.
+func TestCheckIdle(t *testing.T) {
+	c := provision(t, Options{Nodes: 1})
+	if err := c.CheckIdle(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", c.Nodes[0].Options.Peer.Address)
+	if err != nil {
+		t.Skip(err)
+	}
+	err = c.CheckIdle()
+	var taken *PortError
+	if !errors.As(err, &taken) || taken.What != "peer" {
+		t.Errorf("with its peer port taken: %v", err)
+	}
+	l.Close()
+	defer c.Close()
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CheckIdle(); !errors.Is(err, broker.ErrInUse) {
+		t.Errorf("while it runs: %v", err)
 	}
 }

@@ -31,8 +31,9 @@ func choosePorts(base, nodes int) ([]int, error) {
 	if base == 0 {
 		return freePorts(nodes)
 	}
-	if base < 1 || base+portStep*nodes > 1<<16 {
-		return nil, fmt.Errorf("port %d leaves no room for %d nodes below 65536", base, nodes)
+	if most := 1<<16 - 1 - portStep*(nodes-1) - peerOffset; base < 1 || base > most {
+		return nil, &OptionError{"port", base, fmt.Sprintf("the first of %d nodes has one from 1 to %d; 0 picks free ports",
+			nodes, most)}
 	}
 	ports := make([]int, nodes)
 	for i := range ports {

@@ -29,7 +29,17 @@ type Options struct {
 // ErrExists refuses a directory that holds something.
 var ErrExists = errors.New("exists already and is not empty")
 
+// OptionError says which option a tree cannot be made with.
+type OptionError struct {
+	Option string // dir, nodes, port or groups
+	Value  any
+	Reason string
+}
+
+func (e *OptionError) Error() string { return fmt.Sprintf("%s %v: %s", e.Option, e.Value, e.Reason) }
+
 const (
+	mostNodes     = 9
 	defaultGroups = 4
 	// Nodes that share one machine hear of each other's death within milliseconds; real disks stall for longer.
 	timeoutHere   = 500 * time.Millisecond
@@ -49,14 +59,16 @@ func Provision(o Options) (c *Cluster, err error) {
 		o.RaftTimeout = defaultTo(o.RaftTimeout, timeoutHere)
 	}
 	o.RaftTimeout = defaultTo(o.RaftTimeout, timeoutAcross)
-	o.Groups = defaultTo(o.Groups, defaultGroups)
+	if o.Groups = defaultTo(o.Groups, defaultGroups); o.Groups < 1 || o.Groups > broker.MaxGroups {
+		return nil, &OptionError{"groups", o.Groups, fmt.Sprintf("a cluster has 1 to %d", broker.MaxGroups)}
+	}
 	parent := filepath.Dir(filepath.Clean(o.Dir))
 	if err := os.MkdirAll(parent, 0o777); err != nil {
-		return nil, err
+		return nil, cannotMake(o.Dir, err)
 	}
 	making, err := os.MkdirTemp(parent, "."+filepath.Base(o.Dir)+".making-*") // mode 0700
 	if err != nil {
-		return nil, err
+		return nil, cannotMake(o.Dir, err)
 	}
 	defer func() {
 		if err != nil {
@@ -89,21 +101,30 @@ func defaultTo[T comparable](value, otherwise T) T {
 	return value
 }
 
+// cannotMake says why there can be no such directory, without the names that are tried on the way.
+func cannotMake(dir string, err error) error {
+	var system *fs.PathError
+	if errors.As(err, &system) {
+		err = system.Err
+	}
+	return &OptionError{"dir", dir, "cannot be made: " + err.Error()}
+}
+
 func checkEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cannotMake(dir, err)
 	}
 	return fmt.Errorf("%s %w", dir, ErrExists)
 }
 
 // membersHere names n nodes of this machine.
 func membersHere(n, port int) ([]broker.Member, error) {
-	if n < 1 || n > 9 {
-		return nil, fmt.Errorf("%d nodes: a cluster on one machine has 1 to 9", n)
+	if n < 1 || n > mostNodes {
+		return nil, &OptionError{"nodes", n, fmt.Sprintf("a cluster on one machine has 1 to %d", mostNodes)}
 	}
 	ports, err := choosePorts(port, n)
 	if err != nil {

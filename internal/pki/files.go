@@ -93,3 +93,20 @@ func readCerts(path string) ([]*x509.Certificate, error) {
 	}
 	return certs, nil
 }
+
+// Authorities returns of which kind and cluster the authorities are whose certificates a file holds.
+func Authorities(path string) ([]Name, error) {
+	certs, err := readCerts(path)
+	if err != nil {
+		return nil, err
+	}
+	var all []Name
+	for _, cert := range certs {
+		name, err := authorityOf(cert)
+		if err != nil {
+			return nil, &FileError{path, err.Error()}
+		}
+		all = append(all, name)
+	}
+	return all, nil
+}
