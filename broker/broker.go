@@ -7,10 +7,11 @@
 // The rooms: open.go (the one place that joins all parts, in order, and takes them apart in reverse) · options.go ·
 // datadir.go · listener.go, conn.go, conn_end.go, source.go, outbox.go, courier.go, dispatch.go (connections) ·
 // admit.go (memory) · identity.go (certificates) · rights.go · handle_*.go (a file for each family of requests) ·
-// propose.go (the open entry) · replica.go (the log's view of a machine) · group.go, control.go, fresh.go, spread.go (grants: who has them, and who still counts on them) · wake.go, receiver.go,
-// epochs.go, window.go, deliver.go (who waits, and what they get) · holds.go, upkeep.go (leases that run out, expiry,
-// flushing) · headers.go (session headers at rest) · code.go (the only table from the machine's codes to the
-// protocol's) · clock.go · metrics.go, observe.go, health.go, throttle.go (what the operator sees).
+// propose.go (the open entry) · replica.go (the log's view of a machine) · group.go, control.go, fresh.go, spread.go
+// (grants: who has them, and who still counts on them) · wake.go, receiver.go, heirs.go, epochs.go, window.go,
+// deliver.go (who waits, and what they get) · holds.go, upkeep.go (leases that run out, expiry, flushing) · headers.go
+// (session headers at rest) · code.go (the only table from the machine's codes to the protocol's) · clock.go ·
+// metrics.go, observe.go, health.go, throttle.go (what the operator sees).
 //
 // Laws:
 //

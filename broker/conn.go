@@ -35,9 +35,10 @@ type conn struct {
 	cutting sync.Once
 
 	principal string
-	expires   time.Time    // of the client's certificate
-	inFlight  atomic.Int32 // requests whose answer is not in the outbox yet
-	leaving   atomic.Bool  // the client was asked to go elsewhere
+	expires   time.Time     // of the client's certificate
+	inFlight  atomic.Int32  // requests whose answer is not in the outbox yet
+	leaving   atomic.Bool   // the client was asked to go elsewhere
+	settled   atomic.Uint64 // acks, nacks and extends that were applied, counted before their answers are sent
 
 	decoded decoded // used by the reading goroutine only
 	rights  rightsCache
@@ -250,6 +251,18 @@ func (c *conn) end(request uint32) bool {
 // send appends one frame to the outbox.
 func (c *conn) send(request uint32, m wire.Message) error {
 	return c.out.append(func(dst []byte) []byte { return wire.AppendFrame(dst, request, m) })
+}
+
+// sendIf is send for what may have become wrong: still says whether it is right, after everything that was sent before
+// and before everything that is sent after. It must neither block nor lock.
+func (c *conn) sendIf(still func() bool, request uint32, m wire.Message) (sent bool, err error) {
+	err = c.out.append(func(dst []byte) []byte {
+		if sent = still(); sent {
+			dst = wire.AppendFrame(dst, request, m)
+		}
+		return dst
+	})
+	return sent, err
 }
 
 // answer ends a request, from any goroutine. Every request is answered once, by answer or what calls it.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -105,19 +106,14 @@ func (g *mailGroup) attachHeaders(c *conn, mb *storage.Mailbox, m *wire.Deliver)
 		return err
 	}
 	for i := range m.Sessions {
-		if header, found := headers[m.Sessions[i].ID]; found {
-			m.Sessions[i].Init = header
-			c.window.brought(m.Sessions[i].ID)
-		}
+		m.Sessions[i].Init = headers[m.Sessions[i].ID]
 	}
 	return nil
 }
 
 // release gives messages of a lease back that were not looked at.
-func (g *mailGroup) release(principal string, mailbox [16]byte, lease [8]byte, messages []machine.Delivery) {
-	if len(messages) == 0 {
-		return
-	}
+func (g *mailGroup) release(principal string, mailbox [16]byte, lease [8]byte, messages []machine.Delivery,
+	on pending) {
 	command := machine.Nack{Principal: principal, Mailbox: mailbox, Lease: lease, Reason: machine.NackRelease}
 	for i := range messages {
 		seq := messages[i].Seq
@@ -128,21 +124,28 @@ func (g *mailGroup) release(principal string, mailbox [16]byte, lease [8]byte, m
 		}
 	}
 	// An error means that this node does not lead any more or stops: the lease runs out then.
-	_ = g.proposer.addNow(command.Append, released{g})
+	if g.proposer.addNow(command.Append, released{g, on}) != nil {
+		on.done()
+	}
 }
 
 // released wakes who waits for what was given back.
-type released struct{ group *mailGroup }
+type released struct {
+	group *mailGroup
+	on    pending
+}
 
 func (d released) done(o *machine.Outcome, err error) {
+	d.on.done()
 	if err == nil && o.Wake {
 		d.group.waits.wake(o.Mailbox, o.Ready)
 	}
 }
 
-// heldBy returns the leases that a receiver of the connection's principal still has of a mailbox from an earlier
-// connection, in the order of their messages, as far as their messages are of epochs that it has.
-func (g *mailGroup) heldBy(c *conn, mb *storage.Mailbox, receiver [16]byte, epochs []epochRange) ([]*catch, error) {
+// heldBy returns the leases that a receiver of the connection's principal has of a mailbox now, in the order of their
+// messages, as far as their messages are wanted.
+func (g *mailGroup) heldBy(c *conn, mb *storage.Mailbox, receiver [16]byte,
+	wanted func(lease [8]byte, m *storage.Message) bool) ([]*catch, error) {
 	snapshot, closer := g.broker.stores.Snapshot(g.id)
 	defer closer.Close()
 	leases, err := snapshot.Leased(mb.Number, receiver, c.principal)
@@ -152,8 +155,9 @@ func (g *mailGroup) heldBy(c *conn, mb *storage.Mailbox, receiver [16]byte, epoc
 	var all []*catch
 	for _, l := range leases {
 		o := &machine.Outcome{Mailbox: mb.ID, Lease: l.Lease, Deadline: l.DeadlineMillis}
-		for _, m := range l.Messages {
-			if !contains(epochs, m.Epoch) {
+		for i := range l.Messages {
+			m := &l.Messages[i]
+			if !wanted(l.Lease, m) {
 				continue
 			}
 			o.Deliveries = append(o.Deliveries, machine.Delivery{
@@ -167,6 +171,38 @@ func (g *mailGroup) heldBy(c *conn, mb *storage.Mailbox, receiver [16]byte, epoc
 		}
 	}
 	return all, nil
+}
+
+// inherit takes over from the receiver's earlier connections and notes what they have leased. Nothing of that changes
+// behind its back any more: they lease nothing and give nothing back, and what they did before is waited for.
+func (r *receiver) inherit() (err error) {
+	select {
+	case <-r.group.heirs.takeOver(r):
+	case <-r.conn.gone:
+		return errStopping
+	}
+	if r.pull {
+		return nil // its attempt is repeated, and brings the same
+	}
+	r.held, err = r.group.heldBy(r.conn, r.row, r.id, func(_ [8]byte, m *storage.Message) bool {
+		return contains(r.epochs, m.Epoch)
+	})
+	return err
+}
+
+// stillHeld returns which of some messages the receiver holds under a lease now, from the first one on as far as one
+// deadline goes. It is nil if there are none: the client was done with them before they were brought again.
+func (r *receiver) stillHeld(lease [8]byte, messages []machine.Delivery) (*machine.Outcome, error) {
+	all, err := r.group.heldBy(r.conn, r.row, r.id, func(l [8]byte, m *storage.Message) bool {
+		_, named := slices.BinarySearchFunc(messages, m.Seq, func(d machine.Delivery, seq uint64) int {
+			return cmp.Compare(d.Seq, seq)
+		})
+		return named && l == lease
+	})
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all[0].Outcome, nil
 }
 
 // epochsOf returns the key epochs of messages that a lease of a principal holds.

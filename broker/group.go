@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sealmq/sealmq/broker/machine"
@@ -35,15 +36,21 @@ type mailGroup struct {
 	machine *machine.Mail
 	waits   *waitList[*receiver]
 	holds   *holds
+	search  search // for deadlines, in the term that this node leads
+	heirs   heirs
 	headers *headerSealer
 }
 
 // start begins to take part. follow is called for every change of leadership, applied after every run of entries.
 func (g *group) start(follow func(raftlog.LeaderState), applied func()) error {
 	g.ready = make(chan struct{})
+	var said raftlog.LeaderState // the last leader that a line was written about
 	log, err := g.broker.host.Start(g.id, &replica{group: g, applied: applied}, func(s raftlog.LeaderState) {
 		<-g.ready
-		g.broker.log.Info("leader changed", "group", s.Group, "term", s.Term, "leader", s.Leader, "leading", s.Leading)
+		if s.Leader != "" && (s.Leader != said.Leader || s.Term != said.Term) {
+			said = s
+			g.broker.log.Info("leader changed", "group", s.Group, "term", s.Term, "leader", s.Leader)
+		}
 		follow(s)
 	})
 	if err != nil {
@@ -83,25 +90,33 @@ func (g *group) mustLead() error {
 }
 
 // follow follows the leadership of a mail group: who waits here waits for nothing once another node leads, and
-// deadlines are found in the rows when this one begins to, beside serving.
+// deadlines are found in the rows when this one begins to, beside serving. The last event of a group says that this
+// node does not lead.
 func (g *mailGroup) follow(s raftlog.LeaderState) {
 	if !s.Leading {
 		g.waits.close(func(r *receiver) { r.fail(raftlog.ErrNotLeader) })
+		g.heirs.passAll()
+		g.search.end()
 		g.holds.clear()
 		return
 	}
 	g.headers.renew()
 	g.waits.open()
-	if err := g.findHolds(); err != nil {
-		g.broker.log.Error("cannot read what mailboxes hold; leases run out only after the next change of leaders",
-			"group", g.id, "err", err)
-	}
+	g.search.begin(func(over func() bool) {
+		if err := g.findHolds(over); err != nil && !over() {
+			g.broker.log.Error("cannot read what mailboxes hold; leases run out only after the next change of leaders",
+				"group", g.id, "err", err)
+		}
+	})
 }
 
-// findHolds fills the heap of deadlines from the rows.
-func (g *mailGroup) findHolds() error {
+// findHolds fills the heap of deadlines from the rows, until it is over.
+func (g *mailGroup) findHolds(over func() bool) error {
 	var last storage.Mailbox
 	return g.reader.Holds(func(h storage.Hold) error {
+		if over() {
+			return storage.ErrStop
+		}
 		if h.Mailbox != last.Number {
 			mb, err := g.reader.Mailbox(h.Mailbox)
 			if errors.Is(err, storage.ErrNotFound) {
@@ -115,6 +130,27 @@ func (g *mailGroup) findHolds() error {
 		g.holds.push(last.ID, h.AtMillis)
 		return nil
 	})
+}
+
+// search looks for something beside everything else, until it is through or ended. One goroutine begins and ends it.
+type search struct {
+	stopped *atomic.Bool
+	work    sync.WaitGroup
+}
+
+func (s *search) begin(look func(over func() bool)) {
+	s.end()
+	s.stopped = new(atomic.Bool)
+	over := s.stopped.Load
+	s.work.Go(func() { look(over) })
+}
+
+// end returns when nothing is looked for any more.
+func (s *search) end() {
+	if s.stopped != nil {
+		s.stopped.Store(true)
+	}
+	s.work.Wait()
 }
 
 // slotGroup returns the mail group of a slot: the slots are dealt out in equal runs.

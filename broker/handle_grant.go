@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"slices"
 
 	"github.com/sealmq/sealmq/broker/machine"
@@ -33,7 +34,7 @@ func (c *conn) handleGrantAdd(request uint32, payload []byte) error {
 		Principal: c.principal, Subject: m.Subject, Actions: machine.Actions(m.Actions), Resource: m.Resource,
 	}
 	rand.Read(command.ID[:])
-	return c.proposeControl(request, command.Append, func(o *machine.Outcome) {
+	return c.proposeControl(request, m.Resource, command.Append, func(o *machine.Outcome) {
 		c.broker.control.answerAdded(c, request, o)
 	})
 }
@@ -63,7 +64,7 @@ func (c *conn) handleGrantRemove(request uint32, payload []byte) error {
 		return nil
 	}
 	command := machine.GrantRemove{Principal: c.principal, ID: m.ID}
-	return c.proposeControl(request, command.Append, func(o *machine.Outcome) {
+	return c.proposeControl(request, all[i].Resource, command.Append, func(o *machine.Outcome) {
 		if o.Code == machine.CodeNotFound {
 			c.broker.control.answerGone(c, request)
 			return
@@ -87,10 +88,14 @@ func (c *conn) grantsSomething(all []storage.Grant) bool {
 	})
 }
 
-// proposeControl proposes a command of the control group. answer is called when it was applied here, or found nothing
-// to remove.
-func (c *conn) proposeControl(request uint32, build func([]byte) []byte, answer func(*machine.Outcome)) error {
-	if err := c.broker.control.proposer.add(build, &controlDone{c, request, answer}); err != nil {
+// proposeControl proposes a command of the control group by one who administers a resource. answer is called when it
+// was applied here, or found nothing to remove.
+func (c *conn) proposeControl(request uint32, resource string, build func([]byte) []byte,
+	answer func(*machine.Outcome)) error {
+	command := proposed{build, &controlDone{c, request, answer}}
+	err := c.underRight(func() error { return c.mayAll(wire.ActionAdmin, resource) },
+		func(stands func() bool) error { return c.broker.control.proposer.addAll(stands, command) })
+	if err != nil {
 		return c.failControl(request, err)
 	}
 	return nil
@@ -130,7 +135,11 @@ func (c *conn) handleGrantList(request uint32, payload []byte) error {
 	slices.SortFunc(all, func(a, b storage.Grant) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	reply := &wire.GrantListReply{}
 	for _, g := range all {
-		mine := g.Subject == c.principal || c.mayAll(wire.ActionAdmin, g.Resource) == nil
+		may := c.mayAll(wire.ActionAdmin, g.Resource)
+		if errors.Is(may, errStale) {
+			return c.failControl(request, may) // a list without it would be wrong
+		}
+		mine := g.Subject == c.principal || may == nil
 		if bytes.Compare(g.ID[:], m.After[:]) <= 0 || m.Subject != "" && m.Subject != g.Subject || !mine {
 			continue
 		}

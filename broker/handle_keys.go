@@ -58,7 +58,8 @@ func (c *conn) handleKeyRecordPublish(request uint32, payload []byte) error {
 		Principal: c.principal, Mailbox: m.Mailbox.ID, Version: m.Version, Previous: m.PreviousHash,
 		Hash: sha256.Sum256(m.Record), Identity: m.OwnerKey, Record: m.Record,
 	}
-	if err := g.proposer.add(command.Append, &plainDone{c, g, request}); err != nil {
+	done := &plainDone{c, g, request}
+	if err := c.proposeUse(g, mb, wire.ActionKeys, proposed{command.Append, done}); err != nil {
 		return c.failErr(request, g, err)
 	}
 	return nil
@@ -85,7 +86,8 @@ func (c *conn) handleSessionPut(request uint32, payload []byte) error {
 		}
 		command.Items = append(command.Items, item)
 	}
-	if err := g.proposer.add(command.Append, &sessionPutDone{c, g, request}); err != nil {
+	done := &sessionPutDone{c, g, request}
+	if err := c.proposeUse(g, mb, wire.ActionSend, proposed{command.Append, done}); err != nil {
 		return c.failErr(request, g, err)
 	}
 	return nil

@@ -12,14 +12,14 @@ func (c *conn) handleAck(request uint32, payload []byte) error {
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	g, _, err := c.leased(m.Mailbox)
+	g, mb, err := c.leased(m.Mailbox)
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
 	command := machine.Ack{
 		Principal: c.principal, Mailbox: m.Mailbox.ID, Lease: m.Lease, Ranges: c.decoded.seqRanges(m.Seqs),
 	}
-	return c.proposeLease(request, g, command.Append, leaseAck)
+	return c.proposeLease(request, g, mb, command.Append, leaseAck)
 }
 
 // handleNack gives back what a lease holds.
@@ -61,7 +61,7 @@ func (c *conn) handleNack(request uint32, payload []byte) error {
 		c.fail(request, wire.CodeUnsupported, "unknown nack code")
 		return nil
 	}
-	return c.proposeLease(request, g, command.Append, leaseNack)
+	return c.proposeLease(request, g, mb, command.Append, leaseNack)
 }
 
 // handleExtend moves the deadline of what a lease holds.
@@ -70,7 +70,7 @@ func (c *conn) handleExtend(request uint32, payload []byte) error {
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	g, _, err := c.leased(m.Mailbox)
+	g, mb, err := c.leased(m.Mailbox)
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
@@ -78,7 +78,7 @@ func (c *conn) handleExtend(request uint32, payload []byte) error {
 		Principal: c.principal, Mailbox: m.Mailbox.ID, Lease: m.Lease, LeaseMillis: m.LeaseMillis,
 		Ranges: c.decoded.seqRanges(m.Seqs),
 	}
-	return c.proposeLease(request, g, command.Append, leaseExtend)
+	return c.proposeLease(request, g, mb, command.Append, leaseExtend)
 }
 
 // leased returns the mailbox that a lease is of, if this node leads it and the principal may ack.
@@ -101,8 +101,12 @@ func (d *decoded) seqRanges(seqs []wire.SeqRange) []machine.SeqRange {
 }
 
 // proposeLease proposes a command that takes load off the mailbox.
-func (c *conn) proposeLease(request uint32, g *mailGroup, build func([]byte) []byte, verb leaseVerb) error {
-	if err := g.proposer.addRelief(build, &leaseCommandDone{c, g, request, verb}); err != nil {
+func (c *conn) proposeLease(request uint32, g *mailGroup, mb *storage.Mailbox, build func([]byte) []byte,
+	verb leaseVerb) error {
+	command := proposed{build, &leaseCommandDone{c, g, request, verb}}
+	err := c.underRight(func() error { return c.mayUse(mb, wire.ActionAck) },
+		func(stands func() bool) error { return g.proposer.addRelief(stands, command) })
+	if err != nil {
 		return c.failErr(request, g, err)
 	}
 	return nil
@@ -132,6 +136,7 @@ func (d *leaseCommandDone) done(o *machine.Outcome, err error) {
 		d.conn.failErr(d.request, d.group, err)
 		return
 	}
+	d.conn.settled.Add(1)
 	m := d.conn.broker.metrics
 	reply := &wire.LeaseReply{}
 	for _, run := range o.Codes {

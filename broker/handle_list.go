@@ -148,8 +148,15 @@ func (g *mailGroup) visible(c *conn, after string, n int, use wire.Actions,
 			return nil, err
 		}
 		for _, mb := range page {
-			if c.may(wire.ActionStat, mb.Name, mb.Owner) == nil || c.may(use, mb.Name, mb.Owner) == nil {
+			may := c.may(wire.ActionStat, mb.Name, mb.Owner)
+			if may != nil {
+				may = c.may(use, mb.Name, mb.Owner)
+			}
+			switch {
+			case may == nil:
 				out = append(out, mb)
+			case errors.Is(may, errStale):
+				return nil, may // what is not known to be allowed is not known to be denied
 			}
 		}
 		if len(page) < n {

@@ -34,11 +34,12 @@ func (c *conn) handleMailboxCreate(request uint32, payload []byte) error {
 	// Secrets go first: a mailbox that exists can always seal.
 	var all []proposed
 	for i, item := range m.Items {
+		code, err := c.checkCreate(g, &item)
 		switch {
-		case slotGroup(wire.SlotOf(item.Name), len(c.broker.mail)) != g.id:
-			done.codes[i] = wire.CodeBadRequest
-		case c.may(wire.ActionManage, item.Name, "") != nil:
-			done.codes[i] = wire.CodePermissionDenied
+		case err != nil:
+			return c.failErr(request, g, err)
+		case code != wire.CodeOK:
+			done.codes[i] = code
 		default:
 			done.asked = append(done.asked, i)
 			command.Items = append(command.Items, machine.MailboxCreateItem{Name: item.Name, ID: item.ID})
@@ -51,10 +52,41 @@ func (c *conn) handleMailboxCreate(request uint32, payload []byte) error {
 		done.done(&machine.Outcome{}, nil)
 		return nil
 	}
-	if err := g.proposer.addAll(append(all, proposed{command.Append, done})...); err != nil {
+	all = append(all, proposed{command.Append, done})
+	err = c.underRight(func() error {
+		for i := range command.Items {
+			if err := c.may(wire.ActionManage, command.Items[i].Name, ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(stands func() bool) error { return g.proposer.addAll(stands, all...) })
+	if err != nil {
 		return c.failErr(request, g, err)
 	}
 	return nil
+}
+
+// checkCreate refuses a mailbox that is of another group, that the principal may not make, or whose name is taken. The
+// machine would refuse the last as well, but the secret that goes before a create would stay: nothing that is there
+// leads to it.
+func (c *conn) checkCreate(g *mailGroup, item *wire.MailboxNew) (wire.Code, error) {
+	if slotGroup(wire.SlotOf(item.Name), len(c.broker.mail)) != g.id {
+		return wire.CodeBadRequest, nil
+	}
+	if err := c.may(wire.ActionManage, item.Name, ""); errors.Is(err, errStale) {
+		return 0, err
+	} else if err != nil {
+		return wire.CodePermissionDenied, nil
+	}
+	mb, err := g.reader.MailboxByName(item.Name)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return wire.CodeOK, nil
+	case err == nil && mb.ID != item.ID:
+		return wire.CodeExists, nil
+	}
+	return wire.CodeOK, err
 }
 
 // ignored is the completion of a command whose outcome shows in the next one's.
@@ -110,7 +142,7 @@ func (c *conn) named(g *mailGroup, name string, actions ...wire.Actions) (storag
 			return mb, refusal(wire.CodeNotFound, "there is no mailbox of this name")
 		case err == nil:
 			return mb, nil
-		case denied == nil:
+		case denied == nil || errors.Is(err, errStale):
 			denied = err
 		}
 	}
@@ -134,8 +166,11 @@ func (c *conn) handleMailboxDelete(request uint32, payload []byte) error {
 		return c.failErr(request, g, err)
 	}
 	remove, forget := machine.MailboxDelete{Principal: c.principal, Mailbox: m.ID}, machine.KeyDelete{Mailbox: m.ID}
-	err = g.proposer.addAll(
-		proposed{remove.Append, &deleteDone{plainDone{c, g, request}, m.ID}}, proposed{forget.Append, ignored{}})
+	done := &deleteDone{plainDone{c, g, request}, m.ID}
+	err = c.underRight(func() error { return c.may(wire.ActionManage, mb.Name, mb.Owner) },
+		func(stands func() bool) error {
+			return g.proposer.addAll(stands, proposed{remove.Append, done}, proposed{forget.Append, ignored{}})
+		})
 	if err != nil {
 		return c.failErr(request, g, err)
 	}

@@ -24,7 +24,7 @@ func (c *conn) handlePull(request uint32, payload []byte) error {
 		// Without a wait the first round answers, whatever it brings.
 		expired: m.WaitMillis == 0,
 	}
-	if err := c.addReceiver(r); err != nil {
+	if err := c.addReceiver(r, true); err != nil {
 		return c.failErr(request, g, err)
 	}
 	if m.WaitMillis > 0 {
@@ -49,12 +49,7 @@ func (c *conn) handleSubscribe(request uint32, payload []byte) error {
 		messages: m.CreditMessages, bytes: int64(m.CreditBytes),
 		epochs: epochsWithout(m.EpochLow, m.EpochHigh, c.excluded(m.Mailbox.ID)),
 	}
-	if !c.attends(r.mailbox.ID, r.id) {
-		if r.held, err = g.heldBy(c, mb, r.id, r.epochs); err != nil {
-			return c.failErr(request, g, err)
-		}
-	}
-	if err := c.addReceiver(r); err != nil {
+	if err := c.addReceiver(r, !c.attends(r.mailbox.ID, r.id)); err != nil {
 		return c.failErr(request, g, err)
 	}
 	r.begin()
@@ -107,8 +102,24 @@ func (c *conn) handleUnsubscribe(request uint32, payload []byte) error {
 	return nil
 }
 
-// addReceiver puts a receiver in line.
-func (c *conn) addReceiver(r *receiver) error {
+// addReceiver puts a receiver in line. inherits says that it takes over from those that its client had before.
+func (c *conn) addReceiver(r *receiver, inherits bool) (err error) {
+	if inherits {
+		err = r.inherit()
+	} else {
+		r.group.heirs.join(r)
+	}
+	if err == nil {
+		err = c.line(r)
+	}
+	if err != nil {
+		r.group.heirs.leave(r)
+	}
+	return err
+}
+
+// line puts a receiver in line of its mailbox.
+func (c *conn) line(r *receiver) error {
 	c.mu.Lock()
 	full := len(c.receivers) >= subscriptionsPerConn
 	if !full {

@@ -40,7 +40,7 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 		done.done(&machine.Outcome{}, nil)
 		return nil
 	}
-	if err := g.proposer.add(command.Append, done); err != nil {
+	if err := c.proposeUse(g, mb, wire.ActionSend, proposed{command.Append, done}); err != nil {
 		return c.failErr(request, g, err)
 	}
 	// A receiver that waits already gets its lease in the same entry: one commit instead of two.

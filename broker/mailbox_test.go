@@ -164,3 +164,22 @@ func TestKeyRecords(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedMailboxKeepsNoSecret: the secret of a mailbox that was not made is not kept for ever.
+func TestRefusedMailboxKeepsNoSecret(t *testing.T) {
+	c := common.get(t)
+	box := c.owned(t, "secretive", "secret.box")
+	conn := c.leading(t, "secretive", "secret.box")
+	group := c.groupOf("secret.box")
+	leader := c.node(c.leaderOf(t, group))
+	other := random16()
+	reply := expect[*wire.MailboxCreateReply](t, conn.call(&wire.MailboxCreate{Items: []wire.MailboxNew{
+		{Name: "secret.box", ID: other}, {Name: "secret.box", ID: box.ID},
+	}}))
+	if reply.Items[0].Code != wire.CodeExists || reply.Items[1].Code != wire.CodeOK {
+		t.Errorf("create: %v", reply.Items)
+	}
+	if leader.HasKey(group, other) || !leader.HasKey(group, box.ID) {
+		t.Error("there is not a secret for the mailbox that is there, and for it only")
+	}
+}

@@ -94,28 +94,35 @@ func newProposer(o proposerOptions) *proposer {
 // add appends a command to the open entry; build appends it to the bytes it is given. While the group holds too much it
 // waits, and gives up with raftlog.ErrUnavailable. After a nil result c is told the outcome exactly once.
 func (p *proposer) add(build func(dst []byte) []byte, c completion) error {
-	return p.addAll(proposed{build, c})
+	return p.addWithin(p.limitBytes, nil, proposed{build, c})
 }
 
-// addAll is add for commands that belong together: no other comes between them.
-func (p *proposer) addAll(commands ...proposed) error {
+// addAll is add for commands that belong together: no other comes between them. They may rest on something: if stands
+// says after the wait that it has changed, they are not taken in, and the error is errMoved. stands must neither block
+// nor lock.
+func (p *proposer) addAll(stands func() bool, commands ...proposed) error {
+	return p.addWithin(p.limitBytes, stands, commands...)
+}
+
+// addRelief is addAll for commands that take load off the group, such as acks: when there is no room for others, there
+// is as much again for them.
+func (p *proposer) addRelief(stands func() bool, commands ...proposed) error {
+	return p.addWithin(2*p.limitBytes, stands, commands...)
+}
+
+// errMoved says that what a command rests on is not as it was.
+var errMoved = errors.New("what the command rests on has changed")
+
+func (p *proposer) addWithin(limit int, stands func() bool, commands ...proposed) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.awaitRoom(p.limitBytes); err != nil {
+	if err := p.awaitRoom(limit); err != nil {
 		return err
+	}
+	if stands != nil && !stands() {
+		return errMoved
 	}
 	return p.addLocked(commands...)
-}
-
-// addRelief is add for commands that take load off the group, such as acks: when there is no room for others, there is
-// as much again for them.
-func (p *proposer) addRelief(build func(dst []byte) []byte, c completion) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.awaitRoom(2 * p.limitBytes); err != nil {
-		return err
-	}
-	return p.addLocked(proposed{build, c})
 }
 
 // addNow is add for callers that must not block. Each of them has one command at a time on its way.

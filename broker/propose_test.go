@@ -187,7 +187,7 @@ func TestProposerMakesWaitAndRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		// What gives memory back goes past.
-		if err := p.addRelief(say("ack"), l.as("ack")); err != nil {
+		if err := p.addRelief(nil, proposed{say("ack"), l.as("ack")}); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -250,7 +250,7 @@ func TestProposerKeepsTogether(t *testing.T) {
 		adding.Go(func() {
 			name := string(rune('a' + i))
 			for range 100 {
-				p.addAll(proposed{say(name), l.as(name)}, proposed{say(name), l.as(name)})
+				p.addAll(nil, proposed{say(name), l.as(name)}, proposed{say(name), l.as(name)})
 			}
 		})
 	}

@@ -30,6 +30,8 @@ type receiver struct {
 	pull    bool
 	attempt [16]byte // of a pull
 	lease   uint32   // ms, 0 for the mailbox's own
+	places  []place  // among those that its client came under before; the heirs' lock guards them
+	leasing pending  // the lease of the round that is on its way
 
 	mu       sync.Mutex
 	messages uint32 // credit left
@@ -38,7 +40,7 @@ type receiver struct {
 	turn     int          // the range that is asked for next
 	misses   int          // ranges asked for in vain since something became ready
 	round    uint64       // of the wait list, in which it was offered messages last
-	held     []*catch     // leases of an earlier connection, to be delivered first
+	held     []*catch     // leases of an earlier connection as they were when it came, to be delivered first
 	busy     bool         // a round is on its way
 	again    bool         // something became ready meanwhile
 	expired  bool         // a pull's wait is over
@@ -50,7 +52,8 @@ type receiver struct {
 // catch is what a receiver is to be sent: messages and the lease that holds them.
 type catch struct {
 	*machine.Outcome
-	// own are messages that the client may know already. They are never given back: it may be at work on them.
+	// own are messages that the client may know already. They are never given back: it may be at work on them. Those
+	// that it is done with by the time of their delivery are left out.
 	own bool
 }
 
@@ -95,7 +98,14 @@ func (r *receiver) offer(round uint64) uint64 {
 		r.rest(false)
 		return 0
 	}
+	var ok bool
+	if r.leasing, ok = r.group.heirs.beginLease(r); !ok {
+		r.fail(errTakenOver)
+		r.rest(false)
+		return 0
+	}
 	if err := r.group.proposer.addNow(command.Append, (*leaseDone)(r)); err != nil {
+		r.leasing.done()
 		r.fail(err)
 		r.rest(false)
 		return 0
@@ -157,6 +167,7 @@ type leaseDone receiver
 
 func (d *leaseDone) done(o *machine.Outcome, err error) {
 	r := (*receiver)(d)
+	r.leasing.done()
 	if err == nil && o.Code != machine.CodeOK {
 		err = codeError(o.Code)
 	}
@@ -224,13 +235,13 @@ func (r *receiver) rest(more bool) {
 func (r *receiver) deliver(c *catch) {
 	taken, bytes := 0, int64(0)
 	for rest := c.Deliveries; len(rest) > 0; {
-		m, n, err := r.next(c, rest)
+		m, left, err := r.next(c, rest)
 		if err != nil {
 			r.giveBack(c, rest)
 			r.fail(err)
 			break
 		}
-		if rest = rest[n:]; m == nil {
+		if rest = left; m == nil {
 			continue
 		}
 		taken += len(m.Items)
@@ -242,7 +253,6 @@ func (r *receiver) deliver(c *catch) {
 			r.giveBack(c, rest)
 			break
 		}
-		r.conn.send(r.request, m)
 	}
 	if r.pull && taken == 0 {
 		// Asking again under the same attempt would bring the same messages.
@@ -259,22 +269,96 @@ func (r *receiver) deliver(c *catch) {
 	r.rest(false)
 }
 
-// next makes the next delivery from the front of rest, when the client has taken what was sent before and if it still
-// may have it. m is nil if nothing of that part can be sent.
-func (r *receiver) next(c *catch, rest []machine.Delivery) (m *wire.Deliver, n int, err error) {
-	if err := r.conn.out.room(); err != nil {
-		return nil, 0, refusal(wire.CodeShuttingDown, "the connection is ending")
+var (
+	errTakenOver = refusal(wire.CodeUnavailable, "the receiver has come back on another connection")
+	errEnding    = refusal(wire.CodeShuttingDown, "the connection is ending")
+)
+
+// next makes the next delivery from the front of rest, when the client has taken what was sent before, and sends it,
+// unless it is the answer of a pull. It returns what is left of rest. m is nil if nothing was sent of what is not left.
+func (r *receiver) next(c *catch, rest []machine.Delivery) (m *wire.Deliver, left []machine.Delivery, err error) {
+	if r.conn.out.room() != nil {
+		return nil, nil, errEnding
 	}
-	if err := r.conn.mayReceive(r.row); err != nil {
-		return nil, 0, err
+	if err := r.mayGoOn(); err != nil {
+		return nil, nil, err
 	}
-	return r.group.delivery(r.conn, r.mailbox, c.Outcome, rest)
+	o, front := c.Outcome, rest
+	if c.own {
+		if o, err = r.stillHeld(c.Lease, rest); o == nil || err != nil {
+			return nil, nil, err
+		}
+		front = o.Deliveries
+	}
+	m, n, err := r.group.delivery(r.conn, r.mailbox, o, front)
+	if err != nil {
+		return nil, nil, err
+	}
+	front, left = front[:n], after(rest, front[:n])
+	if m == nil {
+		return nil, left, nil
+	}
+	// Reading the bodies took its time.
+	if err := r.mayGoOn(); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case r.pull: // what the answer waits for is the end of the round
+	case c.own:
+		if sent, err := r.sendHeld(m, front); !sent {
+			return nil, rest, err
+		}
+	case r.conn.send(r.request, m) != nil:
+		return nil, nil, errEnding
+	}
+	r.conn.window.broughtWith(m)
+	return m, left, nil
 }
 
-// giveBack releases messages that were leased and not delivered, so that somebody else gets them at once.
+// after returns the messages that come after those at the front, which are some of them.
+func after(all, front []machine.Delivery) []machine.Delivery {
+	last := front[len(front)-1].Seq
+	for len(all) > 0 && all[0].Seq <= last {
+		all = all[1:]
+	}
+	return all
+}
+
+// mayGoOn refuses when the receiver must not be brought any more of what was leased for it.
+func (r *receiver) mayGoOn() error {
+	if r.group.heirs.passed(r) {
+		return errTakenOver
+	}
+	return r.conn.mayReceive(r.row)
+}
+
+// sendHeld sends messages that the client may know already, unless it has settled one of them: once it was told so it
+// is not brought that one.
+func (r *receiver) sendHeld(m *wire.Deliver, messages []machine.Delivery) (sent bool, err error) {
+	for {
+		before := r.conn.settled.Load()
+		o, err := r.stillHeld(m.Lease, messages)
+		if o == nil || err != nil || len(o.Deliveries) < len(messages) {
+			return false, err
+		}
+		sent, err = r.conn.sendIf(func() bool { return r.conn.settled.Load() == before }, r.request, m)
+		if err != nil {
+			return false, errEnding
+		}
+		if sent {
+			return true, nil
+		}
+	}
+}
+
+// giveBack releases messages that were leased and not delivered, so that somebody else gets them at once. What another
+// connection of the client has taken over it may have been brought there.
 func (r *receiver) giveBack(c *catch, messages []machine.Delivery) {
-	if !c.own {
-		r.group.release(r.conn.principal, r.mailbox.ID, c.Lease, messages)
+	if c.own || len(messages) == 0 {
+		return
+	}
+	if on, ok := r.group.heirs.begin(r); ok {
+		r.group.release(r.conn.principal, r.mailbox.ID, c.Lease, messages, on)
 	}
 }
 
@@ -360,6 +444,7 @@ func (r *receiver) close() {
 	}
 	r.mu.Unlock()
 	r.group.waits.leave(r.mailbox.ID, r)
+	r.group.heirs.leave(r)
 	r.conn.forgetReceiver(r)
 	r.conn.answer(r.request, answer)
 }

@@ -95,6 +95,39 @@ func (c *conn) allowed(mb *storage.Mailbox, actions machine.Actions) bool {
 	return allowed
 }
 
+// basis is what rights are decided by.
+type basis struct {
+	version uint64 // of the grants
+	fresh   bool
+}
+
+func (b *Broker) basis() basis { return basis{b.control.machine.Grants().Version(), b.control.fresh()} }
+
+// stands reports whether rights that were decided by it would be decided the same way now.
+func (b *Broker) stands(on basis) bool {
+	return b.control.machine.Grants().Version() == on.version && (!on.fresh || b.control.fresh())
+}
+
+// underRight proposes commands for which decide finds a right. While they wait for room that right may be taken back,
+// and who took it back be told that nothing comes of it any more: then it is decided again.
+func (c *conn) underRight(decide func() error, propose func(stands func() bool) error) error {
+	for {
+		on := c.broker.basis()
+		if err := decide(); err != nil {
+			return err
+		}
+		if err := propose(func() bool { return c.broker.stands(on) }); err != errMoved {
+			return err
+		}
+	}
+}
+
+// proposeUse proposes a command that does actions with a mailbox.
+func (c *conn) proposeUse(g *mailGroup, mb *storage.Mailbox, actions wire.Actions, command proposed) error {
+	return c.underRight(func() error { return c.mayUse(mb, actions) },
+		func(stands func() bool) error { return g.proposer.addAll(stands, command) })
+}
+
 // may decides about a name, for mailboxes that may not exist. What operators may does not rest on grants: they see how
 // a cluster is that has lost its majority.
 func (c *conn) may(actions wire.Actions, name, owner string) error {

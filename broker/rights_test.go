@@ -316,3 +316,101 @@ func TestRepeatedRemovalWaits(t *testing.T) {
 	}
 	refused(t, second.answer(second.last-3), wire.CodeNotFound)
 }
+
+// TestRightTakenBackWhileACommandWaits: a command that was allowed, and then waited for room while the right was taken
+// back, comes to nothing.
+func TestRightTakenBackWhileACommandWaits(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, 1, nil)
+	box := c.owned(t, "waitowner", "waits.box")
+	owner, control := c.dial(t, "n1", "waitowner"), c.dial(t, "n1", "operator/admin")
+	newSender(box).put(owner, 1)
+	id := c.grant(t, "late", wire.ActionReceive|wire.ActionAck, "waits.box")
+	leased := expect[*wire.Deliver](t, c.dial(t, "n1", "late").call(pull(box)))
+	expect[*wire.GrantRemoveReply](t, control.call(&wire.GrantRemove{ID: id}))
+	for _, x := range []struct {
+		name    string
+		actions wire.Actions
+		on      string
+		m       wire.Message
+	}{
+		{"send", wire.ActionSend, "waits.box", newSender(box).batch(sealed(50))},
+		{"session put", wire.ActionSend, "waits.box", &wire.SessionPut{Mailbox: box, Inits: [][]byte{sessionHeader()}}},
+		{"ack", wire.ActionAck, "waits.box", ack(leased, 1)},
+		{"create", wire.ActionManage, "waits.new", &wire.MailboxCreate{Items: []wire.MailboxNew{{Name: "waits.new",
+			ID: random16()}}}},
+		{"delete", wire.ActionManage, "waits.box", &wire.MailboxDelete{Name: "waits.box", ID: box.ID}},
+	} {
+		eventually(t, x.name+" to wait for long enough", func() bool {
+			id := c.grant(t, "late", x.actions, x.on)
+			conn := c.dial(t, "n1", "late")
+			giveBack := c.node("n1").Fill(1)
+			request := conn.request(x.m)
+			awaitCall(t, "(*proposer).awaitRoom")
+			expect[*wire.GrantRemoveReply](t, control.call(&wire.GrantRemove{ID: id}))
+			giveBack()
+			answer := conn.answer(request)
+			if f, ok := answer.(*wire.Failure); ok && f.Code == wire.CodeOverloaded {
+				return false // it was refused before the right was taken back
+			}
+			if f, ok := answer.(*wire.Failure); !ok || f.Code != wire.CodePermissionDenied {
+				t.Errorf("%s: %+v", x.name, answer)
+			}
+			return true
+		})
+	}
+	info := expect[*wire.MailboxInfo](t, owner.call(&wire.MailboxShow{Name: "waits.box"}))
+	if info.NextSeq != 2 || info.Leased != 1 {
+		t.Errorf("the mailbox: %+v", info)
+	}
+	// A change that leaves the right as it is changes nothing.
+	giveBack := c.node("n1").Fill(1)
+	request := owner.request(newSender(box).batch(sealed(50)))
+	awaitCall(t, "(*proposer).awaitRoom")
+	c.grant(t, "other", wire.ActionSend, "elsewhere.box")
+	giveBack()
+	if f, ok := owner.answer(request).(*wire.Failure); ok && f.Code != wire.CodeOverloaded {
+		t.Errorf("another's grant was added meanwhile: %+v", f)
+	}
+}
+
+// TestRightTakenBackWhileADeliveryIsMade: bodies that are read take their time, and what was allowed before is not sent.
+func TestRightTakenBackWhileADeliveryIsMade(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]func(wire.MailboxRef) wire.Message{
+		"pull":         func(box wire.MailboxRef) wire.Message { return pull(box) },
+		"subscription": func(box wire.MailboxRef) wire.Message { return subscribe(box) },
+	} {
+		c := startCluster(t, 1, 1, nil)
+		h := newHeld()
+		c.node("n1").OnHeaders(1, h.stop)
+		box := c.owned(t, "made", "made.box")
+		s := newSender(box)
+		s.put(c.dial(t, "n1", "made"), 1)
+		id := c.grant(t, "reader", wire.ActionReceive, "made.box")
+		conn, control := c.dial(t, "n1", "reader"), c.dial(t, "n1", "operator/admin")
+		h.armed.Store(true)
+		request := conn.request(m(box))
+		<-h.reached
+		expect[*wire.GrantRemoveReply](t, control.call(&wire.GrantRemove{ID: id}))
+		close(h.goOn)
+		switch end := conn.answer(request).(type) {
+		case *wire.SubscriptionEnd:
+			if end.Code != wire.CodePermissionDenied {
+				t.Errorf("%s: ended with %v", name, end.Code)
+			}
+		case *wire.Failure:
+			if end.Code != wire.CodePermissionDenied {
+				t.Errorf("%s: refused with %v", name, end.Code)
+			}
+		default:
+			t.Errorf("%s: came %T", name, end)
+		}
+		// It was given back, and its header was not brought.
+		c.grant(t, "reader", wire.ActionReceive, "made.box")
+		d := expect[*wire.Deliver](t, conn.call(pull(box)))
+		if len(d.Items) != 1 || d.Items[0].Attempts != 1 || len(d.Sessions[0].Init) == 0 {
+			t.Errorf("%s: afterwards came %v, attempts %v, of %d sessions", name, seqs(d), attempts(d), len(d.Sessions))
+		}
+	}
+}

@@ -23,6 +23,15 @@ func (w *sessionWindow) knows(session [16]byte) bool {
 	return known
 }
 
+// broughtWith notes the headers that a delivery brings, once it is on its way.
+func (w *sessionWindow) broughtWith(m *wire.Deliver) {
+	for i := range m.Sessions {
+		if len(m.Sessions[i].Init) > 0 {
+			w.brought(m.Sessions[i].ID)
+		}
+	}
+}
+
 // brought notes that the client gets the header of the session now.
 func (w *sessionWindow) brought(session [16]byte) {
 	w.mu.Lock()
