@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	filterBitsPerID   = 12
+	filterBitsPerID   = 16
 	filterProbes      = 6
-	filterFirstIDs    = 1 << 13 // ids of the first part; each further part takes twice as many
+	filterFirstIDs    = 1 << 15 // ids of the first part; each further part takes twice as many
 	filterMaxIDs      = 1 << 23
 	filterBlockUint64 = 8 // a block is a cache line
 )
