@@ -19,6 +19,7 @@ func BenchmarkBacklog(b *testing.B) {
 		}
 		apply(b, s.m, s.log.entry(put))
 	}
+	s.m.cache.limit = 8 << 20 // a node's, with four groups
 	random := rand.New(rand.NewPCG(1, 1))
 	counters := make([]uint64, mailboxes*producers)
 	var entries []Entry

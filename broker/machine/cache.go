@@ -25,8 +25,8 @@ const (
 	// maxIdlePages is how many pages that nobody works on a mailbox keeps, and maxPages how many it keeps at all.
 	maxIdlePages = 8
 	maxPages     = 256
-	// maxUnleased is after how many runs without a lease a mailbox counts as one that nobody receives from.
-	maxUnleased = 32
+	// leasedFor is for how many runs after a lease a mailbox counts as one that somebody receives from.
+	leasedFor = 32
 )
 
 // cache holds the mailboxes that were last used. Within a run of Apply nothing leaves it, so the rows that the run has
@@ -38,14 +38,14 @@ type cache struct {
 	oldest   *mailbox
 	cost     int
 	limit    int
-	unleased int // maxUnleased, but in tests
+	leased   int // leasedFor, but in tests
 }
 
 func newCache(limit int64) cache {
 	if limit <= 0 {
 		limit = defaultCacheBytes
 	}
-	return cache{byID: map[[16]byte]*mailbox{}, byNumber: map[uint64]*mailbox{}, limit: int(limit), unleased: maxUnleased}
+	return cache{byID: map[[16]byte]*mailbox{}, byNumber: map[uint64]*mailbox{}, limit: int(limit), leased: leasedFor}
 }
 
 func (c *cache) insert(mb *mailbox) {
@@ -97,7 +97,10 @@ func (c *cache) settle(mb *mailbox) {
 		return
 	}
 	mb.trim()
-	if mb.sinceLease++; mb.sinceLease > c.unleased && len(mb.leases) == 0 {
+	switch {
+	case mb.leased > 0:
+		mb.leased--
+	case len(mb.leases) == 0:
 		mb.forgetRuns()
 	}
 	c.cost -= mb.cost

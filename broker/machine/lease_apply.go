@@ -27,7 +27,7 @@ func (m *Mail) lease(c *Lease, o *Outcome) {
 	if mb == nil {
 		return
 	}
-	mb.sinceLease = 0
+	mb.leased = m.cache.leased
 	l := &m.leasing
 	*l = leasing{
 		mailbox: mb, low: c.EpochLow, high: c.EpochHigh, bytesLeft: c.MaxBytes,

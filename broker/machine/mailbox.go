@@ -26,7 +26,7 @@ type mailbox struct {
 	sessions  map[[16]byte]session
 	live      map[[16]byte]liveSessions // by sender
 
-	sinceLease int // runs since the last lease command
+	leased     int // runs for which it counts as one that somebody receives from
 	stateDirty bool
 	touched    bool // in this run
 	deleted    bool

@@ -575,7 +575,7 @@ func replay(t *testing.T, log recorded, r *rand.Rand, longest int, crashes bool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.cache.unleased = r.IntN(4)
+		m.cache.leased = r.IntN(4)
 		return m
 	}
 	restart := func() (*Mail, int) {
