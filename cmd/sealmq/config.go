@@ -362,7 +362,7 @@ func secretPath(text string) (string, error) {
 	}
 	if name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
 		return "", fmt.Errorf(
-			"%q: cred: takes the name of a credential, as in LoadCredential=NAME:PATH; for a path use file:", text)
+			"%q: cred: takes the name of a credential, as in LoadCredential=NAME:PATH; for a path use file:PATH", text)
 	}
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
