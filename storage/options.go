@@ -64,6 +64,7 @@ type sizes struct {
 	memTables   int
 	base        int64 // first level below L0
 	compactions int
+	l0, l0Stop  int // files of L0, on top of each other, at which it is compacted and at which writes stop
 }
 
 func (k Kind) sizes() sizes {
@@ -71,11 +72,13 @@ func (k Kind) sizes() sizes {
 	case State:
 		// Rows of different mailboxes and keyed ids come in no order, and finding their place in a memtable costs a cache
 		// miss a level: 8 MiB took a quarter less time for a keyed id than 32 (BenchmarkApply, BenchmarkBacklog).
-		return sizes{memTable: 8 << 20, memTables: 8, base: 64 << 20, compactions: 2}
+		// Small tables make many files of L0. Compacting them four at a time, into a base that is full of session headers,
+		// was a quarter of a node's work with 10,000 busy mailboxes; nearly all reads end in a memtable, a cache or a filter.
+		return sizes{memTable: 8 << 20, memTables: 8, base: 64 << 20, compactions: 2, l0: 16, l0Stop: 48}
 	case Bodies:
-		return sizes{memTable: 16 << 20, memTables: 4, base: 256 << 20, compactions: 1}
+		return sizes{memTable: 16 << 20, memTables: 4, base: 256 << 20, compactions: 1, l0: 4, l0Stop: 20}
 	default:
-		return sizes{memTable: 2 << 20, memTables: 4, base: 16 << 20, compactions: 1}
+		return sizes{memTable: 2 << 20, memTables: 4, base: 16 << 20, compactions: 1, l0: 4, l0Stop: 20}
 	}
 }
 
@@ -96,8 +99,8 @@ func (o Options) pebble(k Kind, s shared) *pebble.Options {
 		DisableWAL:                  true,
 		MemTableSize:                size.memTable,
 		MemTableStopWritesThreshold: size.memTables,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       20,
+		L0CompactionThreshold:       size.l0,
+		L0StopWritesThreshold:       size.l0Stop,
 		LBaseMaxBytes:               size.base,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, size.compactions },
 		FlushDelayDeleteRange:       10 * time.Second,
