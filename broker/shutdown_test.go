@@ -30,12 +30,20 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 	open[conn.request(waiting)] = true
 	open[conn.request(&wire.Subscribe{Mailbox: box, EpochLow: 9, EpochHigh: 9, CreditMessages: 1,
 		CreditBytes: 1})] = true
+	conn.call(&wire.Ping{}) // its answer says that the node has taken all that came before
 	if err := c.stop("n1"); err != nil {
 		t.Error(err)
 	}
+	next := func() (f frame, err error) {
+		if len(conn.early) == 0 {
+			return conn.read()
+		}
+		f, conn.early = conn.early[0], conn.early[1:]
+		return f, nil
+	}
 	stored, away := 0, false
 	for {
-		f, err := conn.read()
+		f, err := next()
 		if err != nil {
 			if !isEnd(err) {
 				t.Error(err)
@@ -66,8 +74,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 			t.Errorf("%d: %T", f.request, m)
 		}
 	}
-	// What was not read when the node went is the client's to ask again.
-	if !away || len(open) == 202 {
+	if !away || len(open) > 0 {
 		t.Errorf("goaway %v, %d without an answer", away, len(open))
 	}
 	if err := c.start("n1"); err != nil {
