@@ -91,15 +91,10 @@ func newProposer(o proposerOptions) *proposer {
 	return p
 }
 
-// add appends a command to the open entry; build appends it to the bytes it is given. While the group holds too much it
-// waits, and gives up with raftlog.ErrUnavailable. After a nil result c is told the outcome exactly once.
-func (p *proposer) add(build func(dst []byte) []byte, c completion) error {
-	return p.addWithin(p.limitBytes, nil, proposed{build, c})
-}
-
-// addAll is add for commands that belong together: no other comes between them. They may rest on something: if stands
-// says after the wait that it has changed, they are not taken in, and the error is errMoved. stands must neither block
-// nor lock.
+// addAll appends commands to the open entry, with no other between them; build appends each to the bytes it is given.
+// While the group holds too much it waits, and gives up with raftlog.ErrUnavailable. Commands may rest on something: if
+// stands says after the wait that it has changed, they are not taken in, and the error is errMoved; stands must neither
+// block nor lock. After a nil result every completion is told its outcome exactly once.
 func (p *proposer) addAll(stands func() bool, commands ...proposed) error {
 	return p.addWithin(p.limitBytes, stands, commands...)
 }
@@ -125,7 +120,7 @@ func (p *proposer) addWithin(limit int, stands func() bool, commands ...proposed
 	return p.addLocked(commands...)
 }
 
-// addNow is add for callers that must not block. Each of them has one command at a time on its way.
+// addNow is addAll for callers that must not block. Each of them has one command at a time on its way.
 func (p *proposer) addNow(build func(dst []byte) []byte, c completion) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

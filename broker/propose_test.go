@@ -106,7 +106,7 @@ func TestProposerBatchesWhileTheLogIsBusy(t *testing.T) {
 		log, l := &fakeLog{}, &told{}
 		p := log.proposer(1 << 20)
 		add := func(name string) {
-			if err := p.add(say(name), l.as(name)); err != nil {
+			if err := p.addAll(nil, proposed{say(name), l.as(name)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -150,11 +150,11 @@ func TestProposerTellsEverybodyOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, l := &fakeLog{}, &told{}
 		p := log.proposer(1 << 20)
-		p.add(say("a"), l.as("a"))
+		p.addAll(nil, proposed{say("a"), l.as("a")})
 		synctest.Wait()
-		p.add(say("b"), l.as("b"))
+		p.addAll(nil, proposed{say("b"), l.as("b")})
 		synctest.Wait()
-		p.add(say("c"), l.as("c"))
+		p.addAll(nil, proposed{say("c"), l.as("c")})
 		p.addNow(say("d"), l.as("d"))
 		log.answer(0, 1, machine.CodeOK, raftlog.ErrLeadershipLost)
 		log.answer(1, 3, machine.CodeOK, nil) // of another number of commands
@@ -169,7 +169,7 @@ func TestProposerTellsEverybodyOnce(t *testing.T) {
 		if got := l.take(); !slices.Equal(got, want) {
 			t.Errorf("told: %v", got)
 		}
-		if err := p.add(say("e"), l.as("e")); !errors.Is(err, raftlog.ErrShutdown) {
+		if err := p.addAll(nil, proposed{say("e"), l.as("e")}); !errors.Is(err, raftlog.ErrShutdown) {
 			t.Errorf("after close: %v", err)
 		}
 		if got := l.take(); got != nil {
@@ -183,7 +183,7 @@ func TestProposerMakesWaitAndRefuses(t *testing.T) {
 		log, l := &fakeLog{}, &told{}
 		p := log.proposer(entryClosesAt)
 		big := string(make([]byte, entryClosesAt))
-		if err := p.add(say(big), l.as("big")); err != nil {
+		if err := p.addAll(nil, proposed{say(big), l.as("big")}); err != nil {
 			t.Fatal(err)
 		}
 		// What gives memory back goes past.
@@ -191,7 +191,7 @@ func TestProposerMakesWaitAndRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if err := p.add(say("x"), l.as("x")); !errors.Is(err, raftlog.ErrUnavailable) {
+		if err := p.addAll(nil, proposed{say("x"), l.as("x")}); !errors.Is(err, raftlog.ErrUnavailable) {
 			t.Fatalf("above the limit: %v", err)
 		}
 		if took := time.Since(began); took != admitTime {
@@ -201,18 +201,18 @@ func TestProposerMakesWaitAndRefuses(t *testing.T) {
 			time.Sleep(time.Second)
 			log.answer(0, 1, machine.CodeOK, nil)
 		}()
-		if err := p.add(say("y"), l.as("y")); err != nil {
+		if err := p.addAll(nil, proposed{say("y"), l.as("y")}); err != nil {
 			t.Errorf("when there is room again: %v", err)
 		}
 		// Refusing ends the wait of who waits.
-		if err := p.add(say(big), l.as("big2")); err != nil {
+		if err := p.addAll(nil, proposed{say(big), l.as("big2")}); err != nil {
 			t.Fatal(err)
 		}
 		go func() {
 			time.Sleep(time.Second)
 			p.refuse()
 		}()
-		if err := p.add(say("z"), l.as("z")); !errors.Is(err, raftlog.ErrShutdown) {
+		if err := p.addAll(nil, proposed{say("z"), l.as("z")}); !errors.Is(err, raftlog.ErrShutdown) {
 			t.Errorf("when it takes no more: %v", err)
 		}
 		synctest.Wait()
