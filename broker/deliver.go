@@ -146,7 +146,10 @@ func (d released) done(o *machine.Outcome, err error) {
 // messages, as far as their messages are wanted.
 func (g *mailGroup) heldBy(c *conn, mb *storage.Mailbox, receiver [16]byte,
 	wanted func(lease [8]byte, m *storage.Message) bool) ([]*catch, error) {
-	snapshot, closer := g.broker.stores.Snapshot(g.id)
+	snapshot, closer, err := g.messages()
+	if err != nil {
+		return nil, err
+	}
 	defer closer.Close()
 	leases, err := snapshot.Leased(mb.Number, receiver, c.principal)
 	if err != nil {
@@ -208,11 +211,14 @@ func (r *receiver) stillHeld(lease [8]byte, messages []machine.Delivery) (*machi
 // epochsOf returns the key epochs of messages that a lease of a principal holds.
 func (g *mailGroup) epochsOf(mb *storage.Mailbox, principal string, lease [8]byte, ranges []machine.SeqRange) (
 	[]uint32, error) {
-	snapshot, closer := g.broker.stores.Snapshot(g.id)
+	snapshot, closer, err := g.messages()
+	if err != nil {
+		return nil, err
+	}
 	defer closer.Close()
 	var receiver [16]byte
 	found := false
-	err := snapshot.HoldsOf(mb.Number, func(h storage.Hold) error {
+	err = snapshot.HoldsOf(mb.Number, func(h storage.Hold) error {
 		if h.Leased && h.Lease == lease {
 			receiver, found = h.Receiver, true
 			return storage.ErrStop

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -112,6 +114,9 @@ func (g *mailGroup) follow(s raftlog.LeaderState) {
 
 // findHolds fills the heap of deadlines from the rows, until it is over.
 func (g *mailGroup) findHolds(over func() bool) error {
+	if err := g.writeOut(); err != nil {
+		return err
+	}
 	var last storage.Mailbox
 	return g.reader.Holds(func(h storage.Hold) error {
 		if over() {
@@ -130,6 +135,25 @@ func (g *mailGroup) findHolds(over func() bool) error {
 		g.holds.push(last.ID, h.AtMillis)
 		return nil
 	})
+}
+
+// writeOut makes the stores show everything that the group has applied. Whoever reads rows of messages calls it before;
+// rows of mailboxes, their keys and sessions are there as soon as they are applied.
+func (g *mailGroup) writeOut() error {
+	err := g.machine.WriteOut()
+	if err != nil {
+		g.broker.fatal(fmt.Errorf("writing what group %d has applied: %w", g.id, err))
+	}
+	return err
+}
+
+// messages returns a reader of the rows of messages, of everything that was applied before the call and of one moment.
+func (g *mailGroup) messages() (storage.Reader, io.Closer, error) {
+	if err := g.writeOut(); err != nil {
+		return storage.Reader{}, nil, err
+	}
+	reader, closer := g.broker.stores.Snapshot(g.id)
+	return reader, closer, nil
 }
 
 // search looks for something beside everything else, until it is through or ended. One goroutine begins and ends it.

@@ -34,7 +34,10 @@ func (c *conn) handleMailboxShow(request uint32, payload []byte) error {
 // info is what is told about a mailbox.
 func (g *mailGroup) info(mb *storage.Mailbox) (wire.MailboxInfo, error) {
 	// The state and the rows that it leads to are read at one moment.
-	snapshot, closer := g.broker.stores.Snapshot(g.id)
+	snapshot, closer, err := g.messages()
+	if err != nil {
+		return wire.MailboxInfo{}, err
+	}
 	defer closer.Close()
 	state, err := snapshot.MailboxState(mb.Number)
 	if err != nil {

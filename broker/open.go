@@ -246,7 +246,7 @@ func (b *Broker) close(ctx context.Context, flush bool) (err error) {
 		if b.stores != nil {
 			if flush {
 				// The journal has what does not get there in time.
-				if e := b.stores.Flush(ctx); ctx.Err() == nil {
+				if e := b.flushStores(ctx); ctx.Err() == nil {
 					err = errors.Join(err, e)
 				}
 			}

@@ -41,7 +41,11 @@ func (g *mailGroup) expire(ctx context.Context) {
 			continue
 		}
 		now := g.stamp()
-		for _, id := range g.holds.due(now, expireMailboxes) {
+		due := g.holds.due(now, expireMailboxes)
+		if len(due) > 0 && g.writeOut() != nil {
+			return
+		}
+		for _, id := range due {
 			if err := g.expireMailbox(id, now); err != nil {
 				g.broker.failures.note("cannot read what a mailbox holds", "group", g.id, "err", err)
 				g.holds.push(id, now+readAgainMillis)
@@ -158,8 +162,18 @@ func (b *Broker) flush(ctx context.Context) {
 			continue
 		}
 		last, lastBytes = time.Now(), written
-		if err := b.stores.Flush(ctx); err != nil && ctx.Err() == nil {
+		if err := b.flushStores(ctx); err != nil && ctx.Err() == nil {
 			b.fatal(fmt.Errorf("flushing the stores: %w", err))
 		}
 	}
+}
+
+// flushStores makes everything that was applied durable.
+func (b *Broker) flushStores(ctx context.Context) error {
+	for _, g := range b.mail {
+		if err := g.machine.WriteOut(); err != nil {
+			return err
+		}
+	}
+	return b.stores.Flush(ctx)
 }

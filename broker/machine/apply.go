@@ -18,7 +18,7 @@ type base struct {
 	reader storage.Reader
 	batch  *storage.Batch
 
-	// inState and inKeys are what each store has applied. They differ only after a crash; then entries are applied to
+	// inState and inKeys are what is applied of each store's rows, in the store or in memory. They differ only after a crash; then entries are applied to
 	// the store that lacks them, and to that one only.
 	inState, inKeys Applied
 	now             int64 // replicated time, unix ms
@@ -33,6 +33,9 @@ type base struct {
 	names        names
 	hashes       map[string][16]byte
 
+	// toWrite is what the stores lack of what was applied.
+	toWrite struct{ state, keys, config bool }
+
 	// err is the first failure of a store in this run. After it nothing that the run did counts.
 	err error
 
@@ -46,7 +49,9 @@ type rules interface {
 	command(kind Kind, r *codec.Reader, o *Outcome)
 	// timeMoved is told that replicated time was another until now.
 	timeMoved(from int64)
-	// write puts what the run changed in memory into the batch; written is told that it was committed.
+	// mayHold reports whether what was applied since the last write may stay in memory for now.
+	mayHold() bool
+	// write puts what was changed in memory since then into the batch; written is told that it was committed.
 	write()
 	written()
 }
@@ -127,45 +132,54 @@ func (b *base) run(entries []Entry, config *Applied, outcomes bool, rules rules)
 	if config != nil && config.Index > last.Index {
 		last.Index, last.Term = config.Index, config.Term
 	}
-	rules.write()
-	if err := b.commit(last, config); err != nil {
-		return nil, err
+	b.toWrite.state = b.advance(&b.inState, last, config) || b.toWrite.state
+	b.toWrite.keys = b.advance(&b.inKeys, last, config) || b.toWrite.keys
+	if b.toWrite.config || !rules.mayHold() {
+		if err := b.writeOut(rules); err != nil {
+			return nil, err
+		}
 	}
-	rules.written()
 	b.publish()
 	return results, nil
 }
 
-// commit writes the run's batch, with marks for the stores that it moved forward.
-func (b *base) commit(last Applied, config *Applied) error {
-	state, keys := b.mark(b.inState, last, config), b.mark(b.inKeys, last, config)
-	if state == nil && keys == nil {
-		return b.err
-	}
-	if b.err == nil {
-		b.err = b.batch.Commit(state, keys)
-	}
-	if state != nil {
-		b.inState = state.Applied
-	}
-	if keys != nil {
-		b.inKeys = keys.Applied
-	}
-	return b.err
-}
-
-func (b *base) mark(have, last Applied, config *Applied) *storage.Marks {
-	m := &storage.Marks{Applied: have, TimeMillis: b.now}
+// advance moves what is applied of a store's rows to the end of a run, and reports whether it was not there yet.
+func (b *base) advance(have *Applied, last Applied, config *Applied) (moved bool) {
 	if config != nil && config.ConfigIndex > have.ConfigIndex {
-		m.ConfigIndex, m.Config, m.ConfigChanged = config.ConfigIndex, append([]byte(nil), config.Config...), true
-	}
-	if last.Index <= have.Index && !m.ConfigChanged {
-		return nil
+		have.ConfigIndex, have.Config = config.ConfigIndex, append([]byte(nil), config.Config...)
+		b.toWrite.config, moved = true, true
 	}
 	if last.Index > have.Index {
-		m.Index, m.Term = last.Index, last.Term
+		have.Index, have.Term = last.Index, last.Term
+		moved = true
 	}
-	return m
+	return moved
+}
+
+// writeOut writes what is in memory only, with marks for the stores that it moves forward. Until then it is as if the run
+// in which it was applied had not ended.
+func (b *base) writeOut(rules rules) error {
+	if b.err != nil {
+		return b.err
+	}
+	rules.write()
+	if state, keys := b.mark(b.toWrite.state, b.inState), b.mark(b.toWrite.keys, b.inKeys); b.err == nil &&
+		(state != nil || keys != nil) {
+		b.err = b.batch.Commit(state, keys)
+	}
+	if b.err != nil {
+		return b.err
+	}
+	b.toWrite.state, b.toWrite.keys, b.toWrite.config = false, false, false
+	rules.written()
+	return nil
+}
+
+func (b *base) mark(moved bool, have Applied) *storage.Marks {
+	if !moved {
+		return nil
+	}
+	return &storage.Marks{Applied: have, TimeMillis: b.now, ConfigChanged: b.toWrite.config}
 }
 
 // applyEntry applies the commands of an entry to the stores that do not have it yet.

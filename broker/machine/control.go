@@ -71,6 +71,8 @@ func (c *Control) command(kind Kind, r *codec.Reader, o *Outcome) {
 
 func (c *Control) timeMoved(int64) {}
 
+func (c *Control) mayHold() bool { return false }
+
 func (c *Control) write() {}
 
 func (c *Control) written() {

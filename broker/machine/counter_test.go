@@ -11,12 +11,14 @@ import (
 func TestHighestCounter(t *testing.T) {
 	stores := storesOn(t, vfs.NewMem(), true)
 	defer stores.Close()
-	open := func() *Mail {
+	anew := func(e Entry) []Outcome {
 		m, err := OpenMail(stores, 1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m
+		out := apply(t, m, e)
+		written(t, m)
+		return out[0]
 	}
 	log := &testLog{now: testNow}
 	send := func(counter, lowest uint64) *Send {
@@ -28,7 +30,7 @@ func TestHighestCounter(t *testing.T) {
 			}},
 		}
 	}
-	apply(t, open(), log.entry(
+	anew(log.entry(
 		&MailboxCreate{Principal: "owner", Items: []MailboxCreateItem{{"box", boxID(1)}}},
 		&SessionPut{Principal: "sender", Mailbox: boxID(1), Items: []SessionItem{
 			{sessionID(1), minutes(testNow) + 600, make([]byte, 100)},
@@ -41,11 +43,11 @@ func TestHighestCounter(t *testing.T) {
 		{1<<64 - 1, 1<<64 - 1, CodeMalformed}, {1<<64 - 1, 0, CodeMalformed}, {MaxCounter + 1, MaxCounter, CodeMalformed},
 		{MaxCounter, MaxCounter, CodeOK}, {MaxCounter, MaxCounter, CodeOK},
 	} {
-		if got := apply(t, open(), log.entry(send(x.counter, x.lowest)))[0][0]; got.Code != x.code {
+		if got := anew(log.entry(send(x.counter, x.lowest)))[0]; got.Code != x.code {
 			t.Errorf("counter %d: %v, not %v", x.counter, got.Code, x.code)
 		}
 	}
-	if got := apply(t, open(), log.entry(send(MaxCounter, MaxCounter)))[0][0].Sends[0]; !got.Duplicate || got.Seq != 1 {
+	if got := anew(log.entry(send(MaxCounter, MaxCounter)))[0].Sends[0]; !got.Duplicate || got.Seq != 1 {
 		t.Errorf("the highest counter again: %+v", got)
 	}
 }

@@ -33,6 +33,7 @@ func TestFilterIsReadAgain(t *testing.T) {
 	send(m, 1, 2, 3)
 	log.now += dedupWindowMillis
 	send(m, 4, 5)
+	written(t, m)
 
 	mb := m.mailbox(boxID(1))
 	hash := func(id uint64) uint64 { return idHash(mb.row.Number, m.hash("sender"), sessionID(id)) }

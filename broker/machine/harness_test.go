@@ -48,6 +48,15 @@ func newMail(t testing.TB) *Mail {
 	return m
 }
 
+// written returns a reader of the rows as the machine has applied them.
+func written(t testing.TB, m *Mail) storage.Reader {
+	t.Helper()
+	if err := m.WriteOut(); err != nil {
+		t.Fatal(err)
+	}
+	return m.reader
+}
+
 func boxID(n uint64) (id [16]byte) {
 	id[0] = 'b'
 	binary.BigEndian.PutUint64(id[8:], n)

@@ -34,6 +34,7 @@ func applyAnew(t *testing.T, entries []Entry, size int, reopen bool) map[string]
 	m, err := OpenMail(stores, 1, 0)
 	for at := 0; at < len(entries) && err == nil; at += size {
 		if _, err = m.Apply(entries[at:min(at+size, len(entries))], nil, false); err == nil && reopen {
+			written(t, m)
 			err = stores.Flush(t.Context()) // or the index of keys/ is behind
 			if err == nil {
 				m, err = OpenMail(stores, 1, 0)
@@ -381,6 +382,7 @@ func alike(d, e *Delivery, n uint64) bool {
 // restart loses what was not flushed and applies the log again from there, as a node that lost power does.
 func (h *history) restart(td *datadriven.TestData) string {
 	if td.HasArg("flush") {
+		written(h.t, h.m)
 		if err := h.stores.Flush(h.t.Context()); err != nil {
 			td.Fatalf(h.t, "%v", err)
 		}
@@ -404,7 +406,7 @@ func (h *history) state(id [16]byte) string {
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	s, err := h.m.reader.MailboxState(row.Number)
+	s, err := written(h.t, h.m).MailboxState(row.Number)
 	if err != nil {
 		return err.Error() + "\n"
 	}
@@ -417,7 +419,7 @@ func (h *history) state(id [16]byte) string {
 	counts := map[byte]int{}
 	h.countRows(row.Number, counts)
 	fmt.Fprintf(&b, "rows: pages %d runs %d key records %d\n", counts[0x30], counts[0x31], counts[0x22])
-	oldest, err := h.m.reader.OldestMillis(row.Number)
+	oldest, err := written(h.t, h.m).OldestMillis(row.Number)
 	if err != nil {
 		return err.Error() + "\n"
 	}
@@ -429,7 +431,7 @@ func (h *history) state(id [16]byte) string {
 
 // countRows counts the rows of a mailbox by table.
 func (h *history) countRows(number uint64, counts map[byte]int) {
-	err := h.m.reader.Rows(func(k, _ []byte) error {
+	err := written(h.t, h.m).Rows(func(k, _ []byte) error {
 		if len(k) >= 11 && k[2] >= 0x20 && k[2] < 0x40 && k[10] == byte(number) {
 			counts[k[2]]++
 		}
@@ -461,7 +463,7 @@ func (h *history) headers(a args) string {
 }
 
 func (h *history) list(a args) string {
-	r := h.m.reader
+	r := written(h.t, h.m)
 	var rows []storage.Mailbox
 	var err error
 	limit := int(a.num("limit", 10))

@@ -153,7 +153,7 @@ func TestTickBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := one.m.reader.MailboxState(row.Number)
+		s, err := written(t, one.m).MailboxState(row.Number)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,6 +193,7 @@ func TestConfiguration(t *testing.T) {
 	if durable, err := b.m.stores.DurableApplied(1); err != nil || durable.Index != 0 {
 		t.Fatalf("durable before a flush: %+v, %v", durable, err)
 	}
+	written(t, b.m)
 	if err := b.m.stores.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/sealmq/sealmq/internal/codec"
 	"github.com/sealmq/sealmq/storage"
@@ -18,7 +19,11 @@ type Mail struct {
 	// filters are of the current window and of the one before.
 	filters [2]filter
 
-	// What this run has changed and not yet written, or written to the batch where reads do not see it.
+	// turn is held by Apply and WriteOut: memory is one goroutine's at a time.
+	turn    sync.Mutex
+	pending pending
+
+	// What was changed and not yet written, or written to the batch where reads do not see it.
 	touched    []*mailbox
 	producers  []*producer
 	groupDirty bool
@@ -77,17 +82,21 @@ func OpenMail(stores *storage.Stores, group uint16, cacheBytes int64) (*Mail, er
 	return m, err
 }
 
-// Apply applies a run of entries, and the configuration that was committed in or after it if there is one. An error
-// means that a store failed; the machine must not be used any more.
+// Apply applies a run of entries, and the configuration that was committed in or after it if there is one. What it does
+// to messages may stay in memory until [Mail.WriteOut]. An error means that a store failed; the machine must not be used
+// any more.
 //
 // With outcomes, there is one result for each entry and in it one outcome for each command. An entry whose framing is
 // broken has one outcome that says so; one without data, and one that both stores already hold, has none.
 func (m *Mail) Apply(entries []Entry, config *Applied, outcomes bool) ([][]Outcome, error) {
+	m.turn.Lock()
+	defer m.turn.Unlock()
 	return m.run(entries, config, outcomes, m)
 }
 
 func (m *Mail) command(kind Kind, r *codec.Reader, o *Outcome) {
 	c := &m.commands
+	m.pending.note(kind)
 	switch kind {
 	case KindKeyPut:
 		if m.decode(&c.keyPut, r, o) {
@@ -218,6 +227,7 @@ func (m *Mail) written() {
 	}
 	m.touched = m.touched[:0]
 	m.cache.shrink()
+	m.pending.reset()
 	clear(m.byName)
 	clear(m.deleted)
 	clear(m.numbers)

@@ -32,6 +32,7 @@ func (m *Mail) move(mb *mailbox, p *page, piece, to storage.Span) {
 		return
 	}
 	numbers := seqSpan{p.seq(piece.First), p.seq(piece.Last)}
+	m.pending.messages += int(numbers.count())
 	p.byEpoch(numbers.first, numbers.last, func(epoch uint32, s seqSpan, sizeBytes uint64) {
 		mb.leave(piece.State, epoch, s)
 		mb.enter(to.State, epoch, s, sizeBytes)

@@ -134,6 +134,7 @@ func (m *Mail) storeMessage(s *sending, it *SendItem) (seq uint64) {
 	e.Ready++
 	mb.stateDirty = true
 	s.ready++
+	m.pending.messages++
 	m.due(mb, it.NotAfterMinutes, seq)
 	if it.Keyed {
 		m.addKeyed(mb, s.sender, it.ID, storage.Keyed{Seq: seq, Tag: it.Tag})

@@ -110,6 +110,7 @@ func (m *Mail) putSession(mb *mailbox, sender [16]byte, item *SessionItem) Code 
 	if m.err != nil {
 		return CodeSessionUnknown
 	}
+	m.pending.seen = true
 	live := m.liveSessions(mb, sender)
 	left := m.minutesLeft(live.today) + m.minutesLeft(live.yesterday)
 	if left+m.minutesLeft(storage.LiveSessions{NotAfterMinutes: []uint32{item.NotAfterMinutes}}) > MaxSessionMinutes {
