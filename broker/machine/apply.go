@@ -18,8 +18,8 @@ type base struct {
 	reader storage.Reader
 	batch  *storage.Batch
 
-	// inState and inKeys are what is applied of each store's rows, in the store or in memory. They differ only after a crash; then entries are applied to
-	// the store that lacks them, and to that one only.
+	// inState and inKeys are what is applied of each store's rows, in the store or in memory. They differ only after a
+	// crash; then entries are applied to the store that lacks them, and to that one only.
 	inState, inKeys Applied
 	now             int64 // replicated time, unix ms
 
