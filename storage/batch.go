@@ -143,8 +143,8 @@ func (b *Batch) DeleteMailbox(m *Mailbox, s *MailboxState) {
 	if s.Next > PageSeqs {
 		b.dropMailbox(tablePage, m.Number)
 	}
-	if s.Waiting() > 0 && (len(s.Runs) == 0 || s.Runs[0].First > s.Base) {
-		b.dropMailbox(tableRun, m.Number)
+	if s.Waiting() > 0 && s.InlineFirst() > s.Base {
+		b.dropMailbox(tableAddress, m.Number)
 	}
 }
 
@@ -174,14 +174,16 @@ func (b *Batch) PutPage(number, page uint64, p *Page) {
 // DeletePage removes a page.
 func (b *Batch) DeletePage(number, page uint64) { b.delete(b.key(tablePage).u64(number).u64(page)) }
 
-// PutRun writes a run of addresses.
-func (b *Batch) PutRun(number uint64, run *Run) {
-	b.v = run.append(b.v[:0])
-	b.set(b.key(tableRun).u64(number).u64(run.First))
+// PutAddresses writes the addresses of the messages from first on, which are all in one page.
+func (b *Batch) PutAddresses(number, first uint64, addresses []Address) {
+	b.v = addressRow(addresses).append(b.v[:0])
+	b.set(b.key(tableAddress).u64(number).u64(first))
 }
 
-// DeleteRun removes the run that begins at first.
-func (b *Batch) DeleteRun(number, first uint64) { b.delete(b.key(tableRun).u64(number).u64(first)) }
+// DeleteAddresses removes the row that begins at first.
+func (b *Batch) DeleteAddresses(number, first uint64) {
+	b.delete(b.key(tableAddress).u64(number).u64(first))
+}
 
 // PutSession writes a session header.
 func (b *Batch) PutSession(day uint32, number uint64, id [16]byte, s *Session) {

@@ -32,7 +32,7 @@
 //	        g 21 mb[8]                         mailbox state: head, next, counts, epochs
 //	        g 22 mb[8] version[8]              key record
 //	        g 30 mb[8] page[8]                 delivery states of 256 sequence numbers, unless all are as sent
-//	        g 31 mb[8] first seq[8]            run: addresses of messages stored by one command, within one page
+//	        g 31 mb[8] first seq[8]            addresses of messages that follow each other, within one page
 //	        g 40 day[4] mb[8] 0 sender[16]     live sessions of a sender
 //	        g 40 day[4] mb[8] 1 session[16]    session header
 //	        g 50 class window[4] mb[8] sender[16] id[16]         keyed id

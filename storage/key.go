@@ -18,7 +18,7 @@ const (
 	tableState    = 0x21
 	tableRecord   = 0x22
 	tablePage     = 0x30
-	tableRun      = 0x31
+	tableAddress  = 0x31
 	tableSession  = 0x40
 	tableKeyed    = 0x50
 	tableProducer = 0x51

@@ -117,12 +117,12 @@ func (r Reader) Pages(number uint64, s *MailboxState, fn func(page uint64, p *Pa
 	})
 }
 
-// Run reads the run that begins at first.
-func (r Reader) Run(number, first uint64) (Run, error) {
+// Addresses reads the row of addresses that begins at first.
+func (r Reader) Addresses(number, first uint64) ([]Address, error) {
 	var k [maxKey]byte
-	run := Run{First: first}
-	err := get(r.state, r.key(k[:], tableRun).u64(number).u64(first), run.decode)
-	return run, err
+	var row addressRow
+	err := get(r.state, r.key(k[:], tableAddress).u64(number).u64(first), row.decode)
+	return row, err
 }
 
 // Session reads the header that was put in a day. The header is the caller's.

@@ -46,7 +46,7 @@ func (m *Mailbox) decode(row []byte) error {
 
 // MailboxState is what changes with every message.
 type MailboxState struct {
-	// Head is the lowest sequence number that is not done with, Next the one that the next message gets. Runs of the
+	// Head is the lowest sequence number that is not done with, Next the one that the next message gets. Addresses of the
 	// page that Base lies in begin at Base.
 	Head, Next, Base uint64
 	// Messages by what they are in. Returned ones are ready and were leased before; fresh ones are not counted here.
@@ -63,8 +63,8 @@ type MailboxState struct {
 
 	// Producers are senders with counted ids that have no row of their own.
 	Producers []InlineProducer
-	// Runs are the newest messages' addresses, those that have no row of their own.
-	Runs []Run
+	// Inline are the newest messages' addresses, those that are in no row of their own. All are in one page.
+	Inline []Address
 	// Page is the page that Head lies in. It never has a row of its own.
 	Page Page
 }
@@ -101,11 +101,14 @@ func (s *MailboxState) Waiting() (n uint64) {
 	return n
 }
 
+// InlineFirst returns the number from which on addresses are in the state itself.
+func (s *MailboxState) InlineFirst() uint64 { return s.Next - uint64(len(s.Inline)) }
+
 // NewMailboxState is the state of a mailbox that never had a message. Numbers begin at 1.
 func NewMailboxState() MailboxState { return MailboxState{Head: 1, Next: 1, Base: 1} }
 
 func (s *MailboxState) append(dst []byte) []byte {
-	dst = append(dst, rowVersion)
+	dst = append(dst, addressVersion)
 	for _, v := range [...]uint64{
 		s.Base, s.Head - s.Base, s.Next - s.Head, s.Leased, s.Delayed, s.Dead, s.Returned, s.Bytes, uint64(s.Bucket),
 	} {
@@ -135,11 +138,7 @@ func (s *MailboxState) appendInline(dst []byte) []byte {
 		dst = codec.AppendUvarint(dst, uint64(p.Window))
 		dst = p.State.appendFields(dst)
 	}
-	dst = codec.AppendUvarint(dst, uint64(len(s.Runs)))
-	for i := range s.Runs {
-		dst = codec.AppendUvarint(dst, s.Runs[i].First)
-		dst = s.Runs[i].appendFields(dst)
-	}
+	dst = appendAddresses(dst, s.Inline)
 	return s.Page.appendFields(dst)
 }
 
@@ -151,7 +150,7 @@ const (
 
 func (s *MailboxState) decode(row []byte) error {
 	r := codec.NewReader(row)
-	version(&r)
+	versionIs(&r, addressVersion)
 	epochs := s.Epochs[:0:0]
 	*s = MailboxState{Base: r.Uvarint()}
 	s.Head = s.Base + r.Uvarint()
@@ -184,17 +183,8 @@ func (s *MailboxState) readInline(r *codec.Reader) {
 		p.State.read(r)
 		s.Producers = append(s.Producers, p)
 	}
-	next := uint64(0)
-	for range r.Count(maxInline, 5+leastRunItem) {
-		run := Run{First: r.Uvarint()}
-		run.read(r)
-		if run.First == 0 || next != 0 && run.First != next {
-			r.Fail(errValue)
-		}
-		next = run.First + uint64(len(run.Items))
-		s.Runs = append(s.Runs, run)
-	}
-	if next != 0 && next != s.Next {
+	s.Inline = readAddresses(r, PageSeqs)
+	if n := uint64(len(s.Inline)); n > s.Next-s.Base || n > 0 && s.InlineFirst()/PageSeqs != (s.Next-1)/PageSeqs {
 		r.Fail(errValue)
 	}
 	s.Page.read(r)

@@ -24,7 +24,7 @@ var (
 )
 
 // Format is the version of the keyspace and of all rows together. A store of another is refused.
-const Format = 1
+const Format = 2
 
 // Stores are the open stores of a node.
 type Stores struct {
@@ -275,13 +275,19 @@ func damaged(row string, err error) error {
 }
 
 // version reads a row's first byte.
-func version(r *codec.Reader) {
-	if r.U8() != rowVersion {
+func version(r *codec.Reader) { versionIs(r, rowVersion) }
+
+func versionIs(r *codec.Reader, want uint8) {
+	if r.U8() != want {
 		r.Fail(errRowVersion)
 	}
 }
 
-// rowVersion is the first byte of every row so far.
-const rowVersion = 1
+const (
+	// rowVersion is the first byte of every row but those that hold addresses.
+	rowVersion = 1
+	// addressVersion is theirs. In version 1 a row had the addresses that one command stored.
+	addressVersion = 2
+)
 
 var errRowVersion = errors.New("unknown row version")

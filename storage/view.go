@@ -121,33 +121,32 @@ func (r Reader) OldestMillis(number uint64) (int64, error) {
 	if err != nil || s.Head == s.Next {
 		return 0, err
 	}
-	run, err := r.runOf(number, &s, s.Head)
+	addresses, err := r.addressesFrom(number, &s, s.Head)
 	if err != nil {
 		return 0, err
 	}
-	return run.StoredMillis, nil
+	return addresses[0].StoredMillis, nil
 }
 
-// runOf finds the run that a sequence number is in.
-func (r Reader) runOf(number uint64, s *MailboxState, seq uint64) (Run, error) {
-	for i := range s.Runs {
-		if run := &s.Runs[i]; run.First <= seq && seq-run.First < uint64(len(run.Items)) {
-			return *run, nil
-		}
+// addressesFrom returns the address of a message and of those that follow it in the same row.
+func (r Reader) addressesFrom(number uint64, s *MailboxState, seq uint64) ([]Address, error) {
+	if first := s.InlineFirst(); seq >= first && seq < s.Next {
+		return s.Inline[seq-first:], nil
 	}
-	for first := FirstRun(s, seq/PageSeqs); first <= seq; {
-		run, err := r.Run(number, first)
+	for first := FirstAddress(s, seq/PageSeqs); first <= seq; {
+		row, err := r.Addresses(number, first)
 		if err != nil {
-			return Run{}, err
+			return nil, err
 		}
-		if next := first + uint64(len(run.Items)); next > seq {
-			return run, nil
-		} else {
+		if next := first + uint64(len(row)); next <= seq {
 			first = next
+			continue
 		}
+		return row[seq-first:], nil
 	}
-	return Run{}, ErrNotFound
+	return nil, ErrNotFound
 }
 
-// FirstRun returns the number that the first run of a page begins at. Each run ends where the next begins.
-func FirstRun(s *MailboxState, page uint64) uint64 { return max(page*PageSeqs, s.Base) }
+// FirstAddress returns the number that the first row of addresses of a page begins at. Each row ends where the next
+// begins.
+func FirstAddress(s *MailboxState, page uint64) uint64 { return max(page*PageSeqs, s.Base) }

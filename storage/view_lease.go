@@ -69,10 +69,8 @@ func holdsOf(number, page uint64, p *Page, fn func(Hold) error) error {
 
 // Message is where a message's body record is and what was counted about it.
 type Message struct {
-	Seq          uint64
-	Index, Term  uint64
-	StoredMillis int64
-	RunItem
+	Seq uint64
+	Address
 	Attempts, Failures uint32
 }
 
@@ -126,18 +124,18 @@ func (r Reader) messages(number uint64, s *MailboxState, page uint64, span Span)
 	out := make([]Message, 0, int(span.Last-span.First)+1)
 	last := page*PageSeqs + uint64(span.Last)
 	for seq := page*PageSeqs + uint64(span.First); seq <= last; {
-		run, err := r.runOf(number, s, seq)
+		addresses, err := r.addressesFrom(number, s, seq)
 		if errors.Is(err, ErrNotFound) {
-			return nil, damaged("run of a leased message", err)
+			return nil, damaged("address of a leased message", err)
 		}
 		if err != nil {
 			return nil, err
 		}
-		for ; seq <= last && seq < run.First+uint64(len(run.Items)); seq++ {
+		for i := 0; seq <= last && i < len(addresses); i++ {
 			out = append(out, Message{
-				Seq: seq, Index: run.Index, Term: run.Term, StoredMillis: run.StoredMillis,
-				RunItem: run.Items[seq-run.First], Attempts: span.Attempts, Failures: span.Failures,
+				Seq: seq, Address: addresses[i], Attempts: span.Attempts, Failures: span.Failures,
 			})
+			seq++
 		}
 	}
 	return out, nil

@@ -13,8 +13,7 @@ const (
 
 	mailboxCost  = 600
 	pageCost     = 200
-	runCost      = 64
-	itemCost     = 32
+	addressCost  = 56
 	spanCost     = 24
 	leaseCost    = 200
 	producerCost = 200
@@ -101,7 +100,7 @@ func (c *cache) settle(mb *mailbox) {
 	case mb.leased > 0:
 		mb.leased--
 	case len(mb.leases) == 0:
-		mb.forgetRuns()
+		mb.forgetAddresses()
 	}
 	c.cost -= mb.cost
 	mb.cost = mb.measure()
@@ -123,10 +122,7 @@ func (mb *mailbox) measure() int {
 	cost := mailboxCost + len(mb.leases)*leaseCost + (len(mb.producers)+len(mb.inline))*producerCost +
 		(len(mb.sessions)+len(mb.live))*sessionCost
 	for _, p := range mb.pages {
-		cost += pageCost + len(p.Spans)*spanCost + len(p.runs)*runCost
-		for i := range p.runs {
-			cost += len(p.runs[i].Items) * itemCost
-		}
+		cost += pageCost + len(p.Spans)*spanCost + cap(p.addresses)*addressCost
 	}
 	return cost
 }
@@ -159,24 +155,32 @@ func (mb *mailbox) trim() {
 	})
 }
 
-// forgetRuns lets go of where messages lie that nobody asks for: a backlog is in the store, and would push mailboxes
-// out that are worked on. What is inline stays known through the state.
-func (mb *mailbox) forgetRuns() {
+// forgetAddresses lets go of where messages lie that nobody asks for: a backlog is in the store, and would push
+// mailboxes out that are worked on. What is inline stays: it is nowhere else.
+func (mb *mailbox) forgetAddresses() {
 	for _, p := range mb.pages {
-		if len(p.runs) > 2*maxInlineItems {
-			p.runs, p.runsRead = mb.inlineRuns(p.number, nil), false
+		if len(p.addresses) <= maxInlineAddresses {
+			continue
 		}
+		keep := 0
+		if p.end() >= mb.state.Next-1 {
+			keep = mb.inlineAddresses
+		}
+		p.forgetAddresses(keep)
 	}
 }
 
-// inlineRuns appends to dst the runs of a page that stand in the state row.
-func (mb *mailbox) inlineRuns(number uint64, dst []storage.Run) []storage.Run {
-	for i := range mb.state.Runs {
-		if mb.state.Runs[i].First/storage.PageSeqs == number {
-			dst = append(dst, mb.state.Runs[i])
-		}
+// forgetAddresses keeps the last few addresses only, none of which has a row.
+func (p *page) forgetAddresses(keep int) {
+	gone := len(p.addresses) - keep
+	p.known += uint64(gone)
+	kept := p.addresses[gone:]
+	if cap(p.addresses) > 4*maxInlineAddresses {
+		p.addresses = append(make([]storage.Address, 0, 2*maxInlineAddresses), kept...)
+	} else {
+		p.addresses = p.addresses[:copy(p.addresses, kept)]
 	}
-	return dst
+	p.rows, p.addressesRead = p.rows[:0], false
 }
 
 // mailbox returns a mailbox by its id, nil if there is none.
@@ -228,27 +232,37 @@ func (m *Mail) unpack(mb *mailbox) {
 	mb.inlinePage = mb.headPage()
 	for i := range s.Producers {
 		p := &s.Producers[i]
-		mb.inline = append(mb.inline, &producer{
+		mb.inline = append(mb.inline, producer{
 			id: producerID{p.Sender, p.Producer}, mailbox: mb.row.Number, window: p.Window, Producer: p.State,
 		})
 	}
 	s.Producers = nil
+	if n := len(s.Inline); n > 0 {
+		p := m.page(mb, s.Next/storage.PageSeqs)
+		p.addresses, p.known, mb.inlineAddresses = s.Inline, s.InlineFirst(), n
+		s.Inline = nil
+	}
 	if len(s.Page.Spans) > 0 {
 		m.page(mb, mb.inlinePage).Page = s.Page
 		s.Page = storage.Page{}
 	}
 }
 
-// pack puts them back, to be written.
-func (mb *mailbox) pack() {
+// pack puts them back, to be written at once: they are borrowed.
+func (m *Mail) pack(mb *mailbox) {
 	s := &mb.state
-	s.Producers = s.Producers[:0]
-	for _, p := range mb.inline {
-		s.Producers = append(s.Producers, storage.InlineProducer{
+	m.packed = m.packed[:0]
+	for i := range mb.inline {
+		p := &mb.inline[i]
+		m.packed = append(m.packed, storage.InlineProducer{
 			Sender: p.id.sender, Producer: p.id.producer, Window: p.window, State: p.Producer,
 		})
 	}
-	s.Page = storage.Page{}
+	s.Producers, s.Inline, s.Page = m.packed, nil, storage.Page{}
+	if n := mb.inlineAddresses; n > 0 {
+		p, _ := mb.page(s.Next / storage.PageSeqs)
+		s.Inline = p.addresses[len(p.addresses)-n:]
+	}
 	if p, _ := mb.page(mb.inlinePage); p != nil {
 		p.Normalize()
 		s.Page = p.Page
@@ -277,7 +291,7 @@ func (m *Mail) noteHolds(mb *mailbox, p *page) {
 		case storage.SpanLeased:
 			mb.hold(&p.Leases[span.Ref], numbers)
 		case storage.SpanReturned:
-			if m.readRuns(mb, p); m.err != nil {
+			if m.readAddresses(mb, p); m.err != nil {
 				return
 			}
 			p.byEpoch(numbers.first, numbers.last, func(epoch uint32, s seqSpan, _ uint64) {
@@ -294,7 +308,7 @@ func (m *Mail) touch(mb *mailbox) {
 	}
 }
 
-// page returns a page of a mailbox. What is known of it depends on what it was used for; see states and readRuns.
+// page returns a page of a mailbox. What is known of it depends on what it was used for; see states and readAddresses.
 func (m *Mail) page(mb *mailbox, number uint64) *page {
 	p, i := mb.page(number)
 	if p != nil {
@@ -302,12 +316,12 @@ func (m *Mail) page(mb *mailbox, number uint64) *page {
 	}
 	p = &page{number: number}
 	if p.first() >= mb.state.Next {
-		p.statesRead, p.runsRead = true, true // nothing of it was ever written
+		p.statesRead, p.addressesRead = true, true // nothing of it was ever written
 	}
+	p.known = min(p.end()+1, mb.state.Next)
 	if number == mb.inlinePage {
 		p.statesRead = true // they came with the mailbox, if there were any
 	}
-	p.runs = mb.inlineRuns(number, nil)
 	mb.pages = slices.Insert(mb.pages, i, p)
 	return p
 }
@@ -324,25 +338,24 @@ func (m *Mail) states(mb *mailbox, number uint64) *page {
 	return p
 }
 
-// readRuns makes the addresses of a page's messages known. They form a chain: each run begins where the one before
-// ends.
-func (m *Mail) readRuns(mb *mailbox, p *page) {
-	if p.runsRead {
+// readAddresses makes the addresses of a page's messages known. Their rows form a chain: each begins where the one
+// before ends.
+func (m *Mail) readAddresses(mb *mailbox, p *page) {
+	if p.addressesRead {
 		return
 	}
-	p.runsRead = true
-	until := min(p.end()+1, mb.state.Next)
-	if len(p.runs) > 0 {
-		until = p.runs[0].First
-	}
-	var before []storage.Run
-	for first := storage.FirstRun(&mb.state, p.number); first < until; {
-		run, err := m.reader.Run(mb.row.Number, first)
+	p.addressesRead = true
+	var addresses []storage.Address
+	var rows []uint8
+	start := storage.FirstAddress(&mb.state, p.number)
+	for first := start; first < p.known; first = start + uint64(len(addresses)) {
+		row, err := m.reader.Addresses(mb.row.Number, first)
 		if m.failed(err) {
 			return
 		}
-		before = append(before, run)
-		first += uint64(len(run.Items))
+		rows, addresses = append(rows, p.offset(first)), append(addresses, row...)
 	}
-	p.runs = append(before, p.runs...)
+	if len(addresses) > 0 {
+		p.known, p.addresses, p.rows = start, append(addresses, p.addresses...), append(rows, p.rows...)
+	}
 }

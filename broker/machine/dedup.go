@@ -38,11 +38,10 @@ type producer struct {
 
 // producer returns what is remembered of a producer, nothing if it was silent for too long.
 func (m *Mail) producer(mb *mailbox, id producerID) *producer {
-	for _, p := range mb.inline {
-		if p.id == id {
-			m.refresh(p)
-			return p
-		}
+	if i := mb.inlineIndex(id); i >= 0 {
+		p := &mb.inline[i]
+		m.refresh(p)
+		return p
 	}
 	p := mb.producers[id]
 	if p != nil {
@@ -74,23 +73,39 @@ func (m *Mail) refresh(p *producer) {
 	}
 }
 
+// inlineIndex returns where a producer stands among those of the state row, -1 if it does not.
+func (mb *mailbox) inlineIndex(id producerID) int {
+	for i := range mb.inline {
+		if mb.inline[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
+
 // sent notes that a producer sent now, and decides where it stands: in the state row if there is room and it does not
-// have a row of its own already, which would then say something older.
+// have a row of its own already, which would then say something older. p must not be used any more.
 func (m *Mail) sent(mb *mailbox, p *producer) {
 	p.window = m.window
-	before := len(mb.inline)
-	mb.inline = slices.DeleteFunc(mb.inline, func(q *producer) bool { return q.window+1 < m.window })
-	mb.stateDirty = mb.stateDirty || len(mb.inline) != before
-	at := slices.Index(mb.inline, p)
+	at := mb.inlineIndex(p.id)
+	if mb.anySilent(m.window) {
+		if at >= 0 {
+			p = p.clone()
+		}
+		mb.inline = slices.DeleteFunc(mb.inline, func(q producer) bool { return q.window+1 < m.window })
+		mb.stateDirty = true
+		at = mb.inlineIndex(p.id)
+	}
 	if !p.own && len(p.Runs) <= maxInlineRuns && (at >= 0 || len(mb.inline) < maxInlineProducers) {
 		if at < 0 {
-			mb.inline = append(mb.inline, p)
+			mb.inline = append(mb.inline, *p)
 			delete(mb.producers, p.id)
 		}
 		mb.stateDirty = true
 		return
 	}
 	if at >= 0 {
+		p = p.clone()
 		mb.inline = slices.Delete(mb.inline, at, at+1)
 		mb.stateDirty = true
 	}
@@ -104,6 +119,18 @@ func (m *Mail) sent(mb *mailbox, p *producer) {
 		m.producers = append(m.producers, p)
 	}
 }
+
+// anySilent reports whether a producer of the state row was silent for too long.
+func (mb *mailbox) anySilent(window uint32) bool {
+	for i := range mb.inline {
+		if mb.inline[i].window+1 < window {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *producer) clone() *producer { c := *p; return &c }
 
 func (m *Mail) writeProducers() {
 	for i, p := range m.producers {

@@ -26,6 +26,7 @@ func (m *Mail) mailboxDelete(c *MailboxDelete, o *Outcome) {
 	if mb == nil {
 		return
 	}
+	m.pack(mb)
 	m.batch.DeleteMailbox(mb.row, &mb.state)
 	m.cache.remove(mb)
 	mb.deleted = true

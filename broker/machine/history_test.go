@@ -418,7 +418,7 @@ func (h *history) state(id [16]byte) string {
 	}
 	counts := map[byte]int{}
 	h.countRows(row.Number, counts)
-	fmt.Fprintf(&b, "rows: pages %d runs %d key records %d\n", counts[0x30], counts[0x31], counts[0x22])
+	fmt.Fprintf(&b, "rows: pages %d addresses %d key records %d\n", counts[0x30], counts[0x31], counts[0x22])
 	oldest, err := written(h.t, h.m).OldestMillis(row.Number)
 	if err != nil {
 		return err.Error() + "\n"

@@ -203,7 +203,7 @@ func (m *Mail) nextFresh(l *leasing) (seqSpan, bool) {
 		if i := p.spanFrom(p.offset(l.fresh)); i < len(p.Spans) {
 			gap.last = min(gap.last, p.seq(p.Spans[i].First)-1)
 		}
-		m.readRuns(mb, p)
+		m.readAddresses(mb, p)
 		if m.err != nil {
 			break
 		}
@@ -249,7 +249,7 @@ func (m *Mail) give(l *leasing, s seqSpan) {
 	mb := l.mailbox
 	p := m.states(mb, s.first/storage.PageSeqs)
 	p.makeRoom()
-	m.readRuns(mb, p)
+	m.readAddresses(mb, p)
 	if m.err != nil {
 		return
 	}
@@ -287,30 +287,23 @@ var doneSpan = storage.Span{State: storage.SpanDone, Ref: storage.NoRef}
 func (m *Mail) wanted(l *leasing, p *page, piece storage.Span) (part storage.Span, expired bool) {
 	part = piece
 	count := uint64(0)
-	decided := false
-	p.items(p.seq(piece.First), p.seq(piece.Last), func(_ *storage.Run, seq uint64, items []storage.RunItem) {
-		for i := range items {
-			if decided {
-				return
-			}
-			past := m.past(items[i].NotAfterMinutes)
-			if count == 0 {
-				expired = past
-			}
-			size := uint64(items[i].Length)
-			tooBig := !past && size > l.bytesLeft && l.count+int(count) > 0
-			if past != expired || !expired && (count == l.left || tooBig) {
-				decided = true
-				l.full = l.full || tooBig && count == 0
-				return
-			}
-			if !past {
-				l.bytesLeft -= min(l.bytesLeft, size)
-			}
-			part.Last = p.offset(seq + uint64(i))
-			count++
+	for i, a := range p.addressesOf(p.seq(piece.First), p.seq(piece.Last)) {
+		past := m.past(a.NotAfterMinutes)
+		if count == 0 {
+			expired = past
 		}
-	})
+		size := uint64(a.Length)
+		tooBig := !past && size > l.bytesLeft && l.count+int(count) > 0
+		if past != expired || !expired && (count == l.left || tooBig) {
+			l.full = l.full || tooBig && count == 0
+			break
+		}
+		if !past {
+			l.bytesLeft -= min(l.bytesLeft, size)
+		}
+		part.Last = piece.First + uint8(i)
+		count++
+	}
 	return part, expired
 }
 
@@ -337,18 +330,18 @@ func (l *leasing) deliver(m *Mail, p *page, s storage.Span) {
 	if !l.wantDelivery {
 		return
 	}
-	m.readRuns(l.mailbox, p)
+	m.readAddresses(l.mailbox, p)
 	if m.err != nil {
 		return
 	}
-	p.items(p.seq(s.First), p.seq(s.Last), func(run *storage.Run, seq uint64, items []storage.RunItem) {
-		for i := range items {
-			it := &items[i]
-			l.deliveries = append(l.deliveries, Delivery{
-				Seq: seq + uint64(i), Index: run.Index, Term: run.Term, Offset: it.Offset, Length: it.Length,
-				Digest: it.Digest, StoredMillis: run.StoredMillis, Epoch: it.Epoch,
-				NotAfterMinutes: it.NotAfterMinutes, Attempts: s.Attempts, Failures: s.Failures,
-			})
-		}
-	})
+	first := p.seq(s.First)
+	addresses := p.addressesOf(first, p.seq(s.Last))
+	for i := range addresses {
+		a := &addresses[i]
+		l.deliveries = append(l.deliveries, Delivery{
+			Seq: first + uint64(i), Index: a.Index, Term: a.Term, Offset: a.Offset, Length: a.Length,
+			Digest: a.Digest, StoredMillis: a.StoredMillis, Epoch: a.Epoch,
+			NotAfterMinutes: a.NotAfterMinutes, Attempts: s.Attempts, Failures: s.Failures,
+		})
+	}
 }

@@ -56,6 +56,7 @@ type Mail struct {
 	sending      sending
 	leasing      leasing
 	pieceScratch []storage.Span
+	packed       []storage.InlineProducer // of the state row that is being written
 	codes        []CodeRun
 }
 
@@ -206,8 +207,9 @@ func (m *Mail) write() {
 		}
 		if mb.stateDirty {
 			mb.stateDirty = false
-			mb.pack()
+			m.pack(mb)
 			m.batch.PutState(mb.row.Number, &mb.state)
+			mb.state.Producers, mb.state.Inline = nil, nil
 		}
 	}
 	if m.groupDirty {

@@ -11,10 +11,11 @@ import (
 // from the store after a run of Apply; within a run it is the only place that knows.
 type mailbox struct {
 	row *storage.Mailbox // never changed, only replaced: readers of Lookup have it
-	// state is the state row, but that its Page is among pages and its Producers are in inline; they are put back when it
-	// is written.
-	state  storage.MailboxState
-	inline []*producer
+	// state is the state row, but that its Page is among pages, its Producers are in inline, and its Inline is the last
+	// so many addresses of the page that is being filled; they are put back when it is written.
+	state           storage.MailboxState
+	inline          []producer
+	inlineAddresses int
 	// inlinePage is the number of the page whose states are in the state row: the head's, but while the head moves.
 	inlinePage uint64
 

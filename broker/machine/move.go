@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"math"
 	"slices"
 
 	"github.com/sealmq/sealmq/storage"
@@ -9,25 +8,23 @@ import (
 
 // byEpoch calls fn with stretches of the numbers from first to last that are of one epoch, and their bytes.
 func (p *page) byEpoch(first, last uint64, fn func(epoch uint32, s seqSpan, sizeBytes uint64)) {
-	p.items(first, last, func(_ *storage.Run, seq uint64, items []storage.RunItem) {
-		for len(items) > 0 {
-			epoch, n, size := items[0].Epoch, 0, uint64(0)
-			for n < len(items) && items[n].Epoch == epoch {
-				size += uint64(items[n].Length)
-				n++
-			}
-			fn(epoch, seqSpan{seq, seq + uint64(n) - 1}, size)
-			seq += uint64(n)
-			items = items[n:]
+	for addresses := p.addressesOf(first, last); len(addresses) > 0; {
+		epoch, n, size := addresses[0].Epoch, 0, uint64(0)
+		for n < len(addresses) && addresses[n].Epoch == epoch {
+			size += uint64(addresses[n].Length)
+			n++
 		}
-	})
+		fn(epoch, seqSpan{first, first + uint64(n) - 1}, size)
+		first += uint64(n)
+		addresses = addresses[n:]
+	}
 }
 
 // move takes the numbers of a piece of a page, all of which are in the piece's state, into another, and keeps every
 // count that follows from states. It is the only way that a message changes its state.
 func (m *Mail) move(mb *mailbox, p *page, piece, to storage.Span) {
 	to.First, to.Last = piece.First, piece.Last
-	m.readRuns(mb, p)
+	m.readAddresses(mb, p)
 	if m.err != nil {
 		return
 	}
@@ -46,7 +43,7 @@ func (m *Mail) move(mb *mailbox, p *page, piece, to storage.Span) {
 	p.set(to)
 	mb.stateDirty = true
 	if to.State == storage.SpanDone && p.done() {
-		m.deleteRuns(mb, p)
+		m.deleteAddresses(mb, p)
 	}
 }
 
@@ -88,27 +85,17 @@ func (mb *mailbox) enter(state storage.SpanState, epoch uint32, s seqSpan, sizeB
 	}
 }
 
-// deleteRuns deletes the addresses of a page that is done with. One row each: a range tombstone would cost every later
-// read from the memtable more than these cost once.
-func (m *Mail) deleteRuns(mb *mailbox, p *page) {
-	inline := mb.inlineFrom()
-	for i := range p.runs {
-		if p.runs[i].First < inline {
-			m.batch.DeleteRun(mb.row.Number, p.runs[i].First)
-		}
+// deleteAddresses deletes the addresses of a page that is done with. One row each: a range tombstone would cost every
+// later read from the memtable more than these cost once.
+func (m *Mail) deleteAddresses(mb *mailbox, p *page) {
+	for _, at := range p.rows {
+		m.batch.DeleteAddresses(mb.row.Number, p.seq(at))
 	}
-	mb.state.Runs = slices.DeleteFunc(mb.state.Runs, func(r storage.Run) bool {
-		return r.First/storage.PageSeqs == p.number
-	})
-	p.runs = nil
-}
-
-// inlineFrom returns the number from which on addresses are in the state row.
-func (mb *mailbox) inlineFrom() uint64 {
-	if len(mb.state.Runs) > 0 {
-		return mb.state.Runs[0].First
+	if mb.state.Next-1 <= p.end() {
+		mb.inlineAddresses = 0 // it is the page that is being filled
 	}
-	return math.MaxUint64
+	p.known += uint64(len(p.addresses))
+	p.addresses, p.rows = nil, nil
 }
 
 // keptPages is how many pages below the one that the head is in keep their row, so that an ack that is repeated late
@@ -162,8 +149,8 @@ func (m *Mail) emptied(mb *mailbox) {
 		return
 	}
 	if p := m.page(mb, s.Next/storage.PageSeqs); p.first() < s.Next {
-		m.readRuns(mb, p)
-		m.deleteRuns(mb, p)
+		m.readAddresses(mb, p)
+		m.deleteAddresses(mb, p)
 	}
 	s.Base = s.Next
 }

@@ -115,23 +115,21 @@ func (m *Mail) giveBack(mb *mailbox, p *page, piece, to storage.Span) {
 func (m *Mail) byNotAfter(
 	mb *mailbox, p *page, piece storage.Span, is func(minutes uint32) bool, fn func(part storage.Span, is bool),
 ) {
-	m.readRuns(mb, p)
+	m.readAddresses(mb, p)
 	for next := int(piece.First); next <= int(piece.Last) && m.err == nil; {
 		part := piece
 		part.First = uint8(next)
-		first, ended := false, false
-		p.items(p.seq(part.First), p.seq(piece.Last), func(_ *storage.Run, seq uint64, items []storage.RunItem) {
-			for i := range items {
-				at, now := p.offset(seq+uint64(i)), is(items[i].NotAfterMinutes)
-				if at == part.First {
-					first = now
-				}
-				if ended = ended || now != first; ended {
-					return
-				}
-				part.Last = at
+		first := false
+		for i, a := range p.addressesOf(p.seq(part.First), p.seq(piece.Last)) {
+			at, now := uint8(next+i), is(a.NotAfterMinutes)
+			if i == 0 {
+				first = now
 			}
-		})
+			if now != first {
+				break
+			}
+			part.Last = at
+		}
 		next = int(part.Last) + 1
 		fn(part, first)
 	}

@@ -14,15 +14,18 @@ const spanFresh storage.SpanState = 0
 const maxAcked = 32
 
 // page is a page of delivery states in memory, with the addresses of its messages. The states are known only after
-// they were read, the runs likewise; a page that sends just append to needs neither.
+// they were read, the addresses likewise; a page that sends just append to needs neither.
 type page struct {
 	number uint64
 	storage.Page
-	// runs are in order without gaps. Unless runsRead, those before runs[0] are in the store only.
-	runs       []storage.Run
-	statesRead bool
-	runsRead   bool
-	dirty      bool // states differ from the row
+	// addresses are those of the messages from number known on, to the last one of the page. What is before them is in the
+	// store only, unless addressesRead. Rows that they are in begin at the offsets in rows; the newest may be in none yet.
+	addresses     []storage.Address
+	known         uint64
+	rows          []uint8
+	statesRead    bool
+	addressesRead bool
+	dirty         bool // states differ from the row
 }
 
 func (p *page) start() uint64 { return p.number * storage.PageSeqs }
@@ -180,21 +183,7 @@ func (p *page) done() bool {
 	return next == storage.PageSeqs
 }
 
-// run returns the index of the run that seq is in.
-func (p *page) run(seq uint64) int {
-	if n := len(p.runs); n > 0 && p.runs[n-1].First <= seq {
-		return n - 1
-	}
-	return sort.Search(len(p.runs), func(i int) bool { return p.runs[i].First > seq }) - 1
-}
-
-// items calls fn with the addresses of the numbers from first to last, run by run. The runs must have been read.
-func (p *page) items(first, last uint64, fn func(run *storage.Run, seq uint64, items []storage.RunItem)) {
-	for i := p.run(first); first <= last; i++ {
-		run := &p.runs[i]
-		n := min(last-first+1, run.First+uint64(len(run.Items))-first)
-		from := first - run.First
-		fn(run, first, run.Items[from:from+n])
-		first += n
-	}
+// addressesOf returns the addresses of the numbers from first to last. They must have been read.
+func (p *page) addressesOf(first, last uint64) []storage.Address {
+	return p.addresses[first-p.known : last-p.known+1]
 }

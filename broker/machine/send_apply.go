@@ -9,7 +9,7 @@ type sending struct {
 	sender   [16]byte
 	producer *producer // nil until a counted item asks for it
 	codes    []Code    // of c.Sessions, in order
-	run      storage.Run
+	page     *page     // that is being filled, nil until a message asks for it
 	sends    []SendRun
 	ready    uint64
 }
@@ -22,9 +22,8 @@ func (m *Mail) send(c *Send, o *Outcome) {
 		return
 	}
 	s := &m.sending
-	s.command, s.mailbox, s.sender, s.producer = c, mb, m.hash(c.Principal), nil
+	s.command, s.mailbox, s.sender, s.producer, s.page = c, mb, m.hash(c.Principal), nil, nil
 	s.sends, s.ready = s.sends[:0], 0
-	s.run = storage.Run{Index: m.index, Term: m.term, StoredMillis: m.now, Items: s.run.Items[:0]}
 	m.checkSessions(s)
 	for i := range c.Items {
 		it := &c.Items[i]
@@ -41,7 +40,9 @@ func (m *Mail) send(c *Send, o *Outcome) {
 			s.answer(code, seq, duplicate)
 		}
 	}
-	m.endRun(s)
+	if mb.inlineAddresses > maxInlineAddresses {
+		m.putAddresses(mb, s.page)
+	}
 	if s.producer != nil {
 		m.sent(mb, s.producer)
 	}
@@ -117,16 +118,14 @@ func (m *Mail) storeMessage(s *sending, it *SendItem) (seq uint64) {
 	mb := s.mailbox
 	state := &mb.state
 	seq = state.Next
-	if n := len(s.run.Items); n == 0 {
-		s.run.First = seq
-	} else if seq%storage.PageSeqs == 0 {
-		m.endRun(s)
-		s.run.First = seq
+	if s.page == nil {
+		s.page = m.page(mb, seq/storage.PageSeqs)
 	}
-	s.run.Items = append(s.run.Items, storage.RunItem{
-		Offset: m.offset + it.Record.Offset, Length: it.Record.Length,
+	s.page.addresses = append(s.page.addresses, storage.Address{
+		Index: m.index, Term: m.term, StoredMillis: m.now, Offset: m.offset + it.Record.Offset, Length: it.Record.Length,
 		Epoch: it.Epoch, NotAfterMinutes: it.NotAfterMinutes, Digest: it.Digest,
 	})
+	mb.inlineAddresses++
 	state.Next++
 	state.Bytes += uint64(it.Record.Length)
 	e := mb.epoch(it.Epoch)
@@ -141,51 +140,24 @@ func (m *Mail) storeMessage(s *sending, it *SendItem) (seq uint64) {
 	} else {
 		s.producer.add(it.Counter, seq)
 	}
+	if seq == s.page.end() {
+		m.putAddresses(mb, s.page)
+		s.page = nil
+	}
 	return seq
 }
 
-// maxInlineItems is how many of the newest messages' addresses stay in the state row.
-const maxInlineItems = 4
+// maxInlineAddresses is how many of the newest messages' addresses stay in the state row: those that come one by one
+// share a row that way.
+const maxInlineAddresses = 16
 
-// endRun keeps the addresses of the messages that were stored since the last one: they share an entry and a page. The
-// newest few of a mailbox stay in its state row; when there are more, all get rows of their own.
-func (m *Mail) endRun(s *sending) {
-	n := len(s.run.Items)
-	if n == 0 {
-		return
-	}
-	mb := s.mailbox
-	run := s.run
-	run.Items = append([]storage.RunItem(nil), s.run.Items...)
-	for i := range mb.state.Runs {
-		n += len(mb.state.Runs[i].Items)
-	}
-	p := m.runPage(mb, run.First)
-	if n <= maxInlineItems {
-		mb.state.Runs = append(mb.state.Runs, run)
-	} else {
-		for i := range mb.state.Runs {
-			m.batch.PutRun(mb.row.Number, &mb.state.Runs[i])
-		}
-		mb.state.Runs = nil
-		m.batch.PutRun(mb.row.Number, &run)
-	}
-	p.runs = append(p.runs, run)
-	s.run.Items = s.run.Items[:0]
-}
-
-// runPage returns the page that new runs are added to. Its number was taken before the messages were counted, so a page
-// that begins with this run is known to be empty.
-func (m *Mail) runPage(mb *mailbox, first uint64) *page {
-	number := first / storage.PageSeqs
-	p, _ := mb.page(number)
-	if p == nil {
-		p = m.page(mb, number)
-		if p.first() == first {
-			p.statesRead, p.runsRead = true, true
-		}
-	}
-	return p
+// putAddresses gives the addresses that are in the state row a row of their own.
+func (m *Mail) putAddresses(mb *mailbox, p *page) {
+	n := len(p.addresses) - mb.inlineAddresses
+	first := p.known + uint64(n)
+	m.batch.PutAddresses(mb.row.Number, first, p.addresses[n:])
+	p.rows = append(p.rows, p.offset(first))
+	mb.inlineAddresses = 0
 }
 
 func (s *sending) answer(code Code, seq uint64, duplicate bool) {
