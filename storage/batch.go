@@ -22,6 +22,9 @@ func (s *Stores) NewBatch(group uint16) *Batch {
 	return &Batch{stores: s, group: group, state: s.dbs[State].NewBatch(), keys: s.dbs[Keys].NewBatch()}
 }
 
+// Len returns how many rows the batch writes to state/ as it stands.
+func (b *Batch) Len() int { return int(b.state.Count()) }
+
 // Marks is what a run of Apply leaves in a store beside the rows.
 type Marks struct {
 	Applied

@@ -47,6 +47,8 @@ type base struct {
 type rules interface {
 	// command applies one command to one of the stores.
 	command(kind Kind, r *codec.Reader, o *Outcome)
+	// warm is told what is left of an entry, now and then.
+	warm(commands codec.Reader, count int)
 	// timeMoved is told that replicated time was another until now.
 	timeMoved(from int64)
 	// mayHold reports whether what was applied since the last write may stay in memory for now.
@@ -204,6 +206,9 @@ func (b *base) applyEntry(e *Entry, rules rules) []Outcome {
 	}
 	var ignored Outcome
 	for i := range count {
+		if i%warmCommands == 0 {
+			rules.warm(commands, count-i)
+		}
 		o := &ignored
 		if b.wantOutcomes {
 			o = &out[i]

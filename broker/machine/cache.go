@@ -16,8 +16,8 @@ const (
 	addressCost  = 56
 	spanCost     = 24
 	leaseCost    = 200
-	producerCost = 200
-	sessionCost  = 80
+	producerCost = 120
+	sessionCost  = 60
 
 	// maxCachedSenders bounds what one mailbox keeps about its senders.
 	maxCachedSenders = 4_096
@@ -91,6 +91,7 @@ func (c *cache) unlink(mb *mailbox) {
 // settle is called for each mailbox that a run used, after its rows were written.
 func (c *cache) settle(mb *mailbox) {
 	mb.touched = false
+	mb.live = nil // only of use to what opens several sessions at once
 	if mb.state.Next == 1 {
 		c.remove(mb) // made, perhaps by the hundred thousand, and not used yet
 		return
@@ -120,7 +121,7 @@ func (c *cache) shrink() {
 
 func (mb *mailbox) measure() int {
 	cost := mailboxCost + len(mb.leases)*leaseCost + (len(mb.producers)+len(mb.inline))*producerCost +
-		(len(mb.sessions)+len(mb.live))*sessionCost
+		mb.sessions.len()*sessionCost
 	for _, p := range mb.pages {
 		cost += pageCost + len(p.Spans)*spanCost + cap(p.addresses)*addressCost
 	}
@@ -132,11 +133,8 @@ func (mb *mailbox) trim() {
 	if len(mb.producers) > maxCachedSenders {
 		mb.producers = nil
 	}
-	if len(mb.sessions) > maxCachedSenders {
-		mb.sessions = nil
-	}
-	if len(mb.live) > maxCachedSenders {
-		mb.live = nil
+	if mb.sessions.len() > maxCachedSenders {
+		mb.sessions = sessions{}
 	}
 	if len(mb.pages) <= maxIdlePages {
 		return
@@ -159,27 +157,28 @@ func (mb *mailbox) trim() {
 // mailboxes out that are worked on. What is inline stays: it is nowhere else.
 func (mb *mailbox) forgetAddresses() {
 	for _, p := range mb.pages {
-		if len(p.addresses) <= maxInlineAddresses {
-			continue
+		switch {
+		case p.end() >= mb.state.Next-1:
+			if len(p.addresses) > maxInlineAddresses {
+				p.forgetAddresses(mb.inlineAddresses)
+			}
+		case len(p.addresses) > 0:
+			p.forgetAddresses(0)
+			p.addresses = nil
 		}
-		keep := 0
-		if p.end() >= mb.state.Next-1 {
-			keep = mb.inlineAddresses
-		}
-		p.forgetAddresses(keep)
 	}
 }
 
 // forgetAddresses keeps the last few addresses only, none of which has a row.
 func (p *page) forgetAddresses(keep int) {
 	gone := len(p.addresses) - keep
-	p.known += uint64(gone)
 	kept := p.addresses[gone:]
-	if cap(p.addresses) > 4*maxInlineAddresses {
+	if cap(p.addresses) > 2*maxInlineAddresses {
 		p.addresses = append(make([]storage.Address, 0, 2*maxInlineAddresses), kept...)
 	} else {
 		p.addresses = p.addresses[:copy(p.addresses, kept)]
 	}
+	p.known += uint64(gone)
 	p.rows, p.addressesRead = p.rows[:0], false
 }
 

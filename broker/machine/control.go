@@ -69,6 +69,8 @@ func (c *Control) command(kind Kind, r *codec.Reader, o *Outcome) {
 	}
 }
 
+func (c *Control) warm(codec.Reader, int) {}
+
 func (c *Control) timeMoved(int64) {}
 
 func (c *Control) mayHold() bool { return false }

@@ -53,6 +53,7 @@ type Mail struct {
 		expire        Expire
 		tick          Tick
 	}
+	warming      warming
 	sending      sending
 	leasing      leasing
 	pieceScratch []storage.Span

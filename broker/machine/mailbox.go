@@ -24,7 +24,7 @@ type mailbox struct {
 	attempts  map[[16]byte][]*lease    // those leases that have an attempt id
 	returned  []returned               // ascending by epoch
 	producers map[producerID]*producer // those with rows of their own
-	sessions  map[[16]byte]session
+	sessions  sessions
 	live      map[[16]byte]liveSessions // by sender
 
 	leased     int // runs for which it counts as one that somebody receives from

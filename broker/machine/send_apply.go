@@ -149,7 +149,7 @@ func (m *Mail) storeMessage(s *sending, it *SendItem) (seq uint64) {
 
 // maxInlineAddresses is how many of the newest messages' addresses stay in the state row: those that come one by one
 // share a row that way.
-const maxInlineAddresses = 16
+const maxInlineAddresses = 8
 
 // putAddresses gives the addresses that are in the state row a row of their own.
 func (m *Mail) putAddresses(mb *mailbox, p *page) {

@@ -123,28 +123,69 @@ func (m *Mail) putSession(mb *mailbox, sender [16]byte, item *SessionItem) Code 
 	m.batch.PutLiveSessions(today, mb.row.Number, sender, &live.today)
 	row := storage.Session{Sender: sender, NotAfterMinutes: item.NotAfterMinutes, Header: item.Header}
 	m.batch.PutSession(today, mb.row.Number, item.ID, &row)
-	mb.remember(item.ID, session{today, sender, item.NotAfterMinutes})
+	mb.sessions.put(item.ID, session{today, sender, item.NotAfterMinutes})
 	return CodeOK
 }
 
-func (mb *mailbox) remember(id [16]byte, s session) {
-	if mb.sessions == nil {
-		mb.sessions = map[[16]byte]session{}
-	}
-	mb.sessions[id] = s
+// sessions are those of a mailbox that are known. Most mailboxes have few senders, and side by side these are found with
+// the least waiting for memory.
+type sessions struct {
+	few  []knownSession
+	many map[[16]byte]session // all of them, once they are more
 }
+
+type knownSession struct {
+	id [16]byte
+	session
+}
+
+const maxFewSessions = 8
+
+func (s *sessions) find(id [16]byte) (session, bool) {
+	for i := range s.few {
+		if s.few[i].id == id {
+			return s.few[i].session, true
+		}
+	}
+	found, ok := s.many[id]
+	return found, ok
+}
+
+// put makes a session known.
+func (s *sessions) put(id [16]byte, new session) {
+	for i := range s.few {
+		if s.few[i].id == id {
+			s.few[i].session = new
+			return
+		}
+	}
+	switch {
+	case s.many != nil:
+		s.many[id] = new
+	case len(s.few) < maxFewSessions:
+		s.few = append(s.few, knownSession{id, new})
+	default:
+		s.many = map[[16]byte]session{id: new}
+		for i := range s.few {
+			s.many[s.few[i].id] = s.few[i].session
+		}
+		s.few = nil
+	}
+}
+
+func (s *sessions) len() int { return len(s.few) + len(s.many) }
 
 // session finds a session that was put today or yesterday; an older one is past its not-after.
 func (m *Mail) session(mb *mailbox, id [16]byte) (session, bool) {
 	today := storage.SessionDay(m.now)
-	if s, ok := mb.sessions[id]; ok {
+	if s, ok := mb.sessions.find(id); ok {
 		return s, s.day+1 >= today
 	}
 	for day := today; day+1 >= today; day-- {
 		row, err := m.reader.Session(day, mb.row.Number, id)
 		if err == nil {
 			s := session{day, row.Sender, row.NotAfterMinutes}
-			mb.remember(id, s)
+			mb.sessions.put(id, s)
 			return s, true
 		}
 		if !errors.Is(err, storage.ErrNotFound) {

@@ -9,9 +9,11 @@ import "sync/atomic"
 // read what is older; [Mail.WriteOut] comes before.
 
 const (
-	// maxPendingMessages and maxPendingMailboxes bound what is pending, and so how long writing it takes.
-	maxPendingMessages  = 16 << 10
+	// maxPendingMailboxes and maxPendingRows bound how long writing what is pending takes: a state row for each mailbox,
+	// and rows that wait in the batch already. maxPendingMessages bounds what it takes in memory.
 	maxPendingMailboxes = 4 << 10
+	maxPendingRows      = 8 << 10
+	maxPendingMessages  = 64 << 10
 )
 
 // pending is what there is to write.
@@ -34,7 +36,8 @@ func (p *pending) note(kind Kind) {
 func (p *pending) reset() { p.any.Store(false); p.seen, p.messages = false, 0 }
 
 func (m *Mail) mayHold() bool {
-	may := !m.pending.seen && m.pending.messages < maxPendingMessages && len(m.touched) < maxPendingMailboxes
+	may := !m.pending.seen && m.pending.messages < maxPendingMessages && len(m.touched) < maxPendingMailboxes &&
+		m.batch.Len() < maxPendingRows
 	m.pending.any.Store(may)
 	return may
 }
