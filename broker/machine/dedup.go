@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"slices"
 	"sort"
@@ -232,9 +234,32 @@ func (m *Mail) findKeyed(mb *mailbox, sender, id [16]byte) (storage.Keyed, bool)
 }
 
 func (m *Mail) addKeyed(mb *mailbox, sender, id [16]byte, k storage.Keyed) {
-	m.keyed[keyedID{m.window, mb.row.Number, sender, id}] = k
+	at := keyedID{m.window, mb.row.Number, sender, id}
+	m.keyed[at] = k
+	m.keyedNew = append(m.keyedNew, keyedRow{at, k})
 	m.filters[0].add(idHash(mb.row.Number, sender, id))
-	m.batch.PutKeyed(m.window, mb.row.Number, sender, id, &k)
+}
+
+// keyedRow is a keyed id that is not in the batch yet.
+type keyedRow struct {
+	keyedID
+	storage.Keyed
+}
+
+// writeKeyed puts keyed ids into the batch in the order of their keys. Ids come in no order, and each by itself would
+// look for its place in all of a memtable.
+func (m *Mail) writeKeyed() {
+	slices.SortFunc(m.keyedNew, func(a, b keyedRow) int {
+		return cmp.Or(
+			cmp.Compare(a.window, b.window), cmp.Compare(a.mailbox, b.mailbox),
+			bytes.Compare(a.sender[:], b.sender[:]), bytes.Compare(a.id[:], b.id[:]),
+		)
+	})
+	for i := range m.keyedNew {
+		r := &m.keyedNew[i]
+		m.batch.PutKeyed(r.window, r.mailbox, r.sender, r.id, &r.Keyed)
+	}
+	m.keyedNew = m.keyedNew[:0]
 }
 
 // beginWindow moves on to a window. The one before stays, if it is the one before.

@@ -14,7 +14,7 @@
 //     every replica; nothing panics.
 //   - The effects of runs and the applied index are one batch of one store; writeout.go says when. A command writes
 //     either state/ or keys/, and each store skips the entries that it already holds.
-//   - Bodies are not copied and not looked at. A row holds a body's address: the Raft index of the entry, the byte
+//   - Bodies are not copied and not looked at. An address says where a body is: the Raft index of the entry, the byte
 //     offset in the entry and the length, with the entry's term and a digest to check a reader's finding against.
 //
 // Bytes (docs/FORMATS.md has the tables):

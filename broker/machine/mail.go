@@ -31,6 +31,7 @@ type Mail struct {
 	deleted    map[[16]byte]bool // ids that do not exist by now
 	numbers    map[uint64]bool   // numbers whose rows in the store are of deleted mailboxes
 	keyed      map[keyedID]storage.Keyed
+	keyedNew   []keyedRow                   // those of keyed that are not in the batch
 	expiry     map[expiryKey]storage.Expiry // Last == gone: deleted
 	forget     [][16]byte                   // rows that Lookup must read again
 	// In keys/: secrets that exist by now, and mailboxes whose stored ones do not.
@@ -179,17 +180,19 @@ func (m *Mail) find(id [16]byte, o *Outcome) *mailbox {
 	return mb
 }
 
-// timeMoved writes the producers under the window that their sends fell into before a new one begins: which rows there
-// are must not depend on where a run of Apply ends.
+// timeMoved writes what is remembered of senders under the window that their sends fell into before a new one begins,
+// and the one before that is dropped: which rows there are must not depend on where a run of Apply ends.
 func (m *Mail) timeMoved(int64) {
 	if window := dedupWindow(m.now); window != m.window {
 		m.writeProducers()
+		m.writeKeyed()
 		m.beginWindow(window)
 	}
 }
 
 func (m *Mail) write() {
 	m.writeProducers()
+	m.writeKeyed()
 	for _, mb := range m.touched {
 		if mb.deleted {
 			continue

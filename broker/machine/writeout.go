@@ -10,7 +10,7 @@ import "sync/atomic"
 
 const (
 	// maxPendingMailboxes and maxPendingRows bound how long writing what is pending takes: a state row for each mailbox,
-	// and rows that wait in the batch already. maxPendingMessages bounds what it takes in memory.
+	// and rows that wait already. maxPendingMessages bounds what it takes in memory.
 	maxPendingMailboxes = 4 << 10
 	maxPendingRows      = 8 << 10
 	maxPendingMessages  = 64 << 10
@@ -37,7 +37,7 @@ func (p *pending) reset() { p.any.Store(false); p.seen, p.messages = false, 0 }
 
 func (m *Mail) mayHold() bool {
 	may := !m.pending.seen && m.pending.messages < maxPendingMessages && len(m.touched) < maxPendingMailboxes &&
-		m.batch.Len() < maxPendingRows
+		m.batch.Len()+len(m.keyedNew) < maxPendingRows
 	m.pending.any.Store(may)
 	return may
 }
