@@ -156,14 +156,20 @@ func checkFormat(db *pebble.DB, k Kind) error {
 	if err != nil {
 		return err
 	}
-	ok := len(row) == 2 && row[0] == Format && row[1] == byte(k)
-	if err := closer.Close(); err != nil {
-		return err
-	}
-	if !ok {
+	err = formatError(row, k)
+	return errors.Join(err, closer.Close())
+}
+
+// formatError says what is wrong with a format row, if anything is.
+func formatError(row []byte, k Kind) error {
+	switch {
+	case len(row) == 2 && row[0] == Format && row[1] == byte(k):
+		return nil
+	case len(row) > 0 && row[0] != Format:
+		return fmt.Errorf("%w: version %d, and this program reads version %d", ErrFormat, row[0], Format)
+	default:
 		return ErrFormat
 	}
-	return nil
 }
 
 // Close closes the stores. What was not flushed comes back from the journal.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -102,6 +103,7 @@ func TestForeignStore(t *testing.T) {
 	tests := map[string]func(db *pebble.DB) error{
 		"another kind": func(db *pebble.DB) error { return db.Set(formatKey(), []byte{Format, byte(Bodies)}, pebble.NoSync) },
 		"newer format": func(db *pebble.DB) error { return db.Set(formatKey(), []byte{Format + 1, byte(State)}, pebble.NoSync) },
+		"older format": func(db *pebble.DB) error { return db.Set(formatKey(), []byte{1, byte(State)}, pebble.NoSync) },
 		"longer row":   func(db *pebble.DB) error { return db.Set(formatKey(), []byte{Format, 0, 0}, pebble.NoSync) },
 		"no row":       func(db *pebble.DB) error { return db.Delete(formatKey(), pebble.NoSync) },
 	}
@@ -118,6 +120,8 @@ func TestForeignStore(t *testing.T) {
 					closeStores(t, s)
 				}
 				t.Errorf("opened with %v", err)
+			} else if name == "older format" && !strings.Contains(err.Error(), "version 1, and this program reads version 2") {
+				t.Errorf("does not name the versions: %v", err)
 			}
 		})
 	}
