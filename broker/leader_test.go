@@ -227,6 +227,27 @@ func TestWaitersLearnOfANewLeader(t *testing.T) {
 	}
 }
 
+// TestLeaseRunsOutUnderANewLeader: a node that begins to lead knows of leases that are only in its memory so far.
+func TestLeaseRunsOutUnderANewLeader(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, 1, nil)
+	box := c.owned(t, "heir", "heir.box")
+	conn := c.leading(t, "heir", "heir.box")
+	newSender(box).put(conn, 2)
+	first := pull(box)
+	first.LeaseMillis = 3_000
+	if d := expect[*wire.Deliver](t, conn.call(first)); len(d.Items) != 2 {
+		t.Fatalf("leased %v", seqs(d))
+	}
+	c.kill(c.leaderOf(t, c.groupOf("heir.box")))
+	waiting := pull(box)
+	waiting.WaitMillis = 20_000
+	again := expect[*wire.Deliver](t, c.leading(t, "heir", "heir.box").call(waiting))
+	if !slices.Equal(seqs(again), []uint64{1, 2}) || !slices.Equal(attempts(again), []uint32{2, 2}) {
+		t.Errorf("came again: %v, attempts %v", seqs(again), attempts(again))
+	}
+}
+
 // TestRestartOfAll: after all nodes died at once, what was acknowledged is there, and what was acked does not come
 // again.
 func TestRestartOfAll(t *testing.T) {
