@@ -131,7 +131,7 @@ func (b *benchRun) start(ctx context.Context, tree string) (*inhabited, error) {
 		return nil, err
 	}
 	b.out.step("starting %d nodes", b.nodes)
-	cluster, err := local.Provision(local.Options{Dir: tree, Nodes: b.nodes})
+	cluster, err := provision(local.Options{Dir: tree, Nodes: b.nodes}, "dir")
 	if err != nil {
 		return nil, err
 	}
