@@ -2,6 +2,7 @@ package machine
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/sealmq/sealmq/storage"
@@ -353,6 +354,10 @@ func (m *Mail) readAddresses(mb *mailbox, p *page) {
 			return
 		}
 		rows, addresses = append(rows, p.offset(first)), append(addresses, row...)
+	}
+	if len(addresses) > 0 && start+uint64(len(addresses)) != p.known {
+		m.failed(fmt.Errorf("%w: addresses of a page do not end where the next ones begin", storage.ErrDamaged))
+		return
 	}
 	if len(addresses) > 0 {
 		p.known, p.addresses, p.rows = start, append(addresses, p.addresses...), append(rows, p.rows...)
