@@ -129,6 +129,19 @@ func (c *testNet) crash(name string) {
 	}
 }
 
+// powerCut is a crash that also loses what the logs have not written. release ends what holds them up.
+func (c *testNet) powerCut(name string, release func()) {
+	c.net.cut(name, testNodes...)
+	n := c.nodes[name]
+	left := make(map[uint16]*memLog)
+	for g, l := range n.logs {
+		left[g] = l.lose()
+	}
+	release()
+	c.crash(name)
+	n.logs = left
+}
+
 func (c *testNet) others(name string) []string {
 	return slices.DeleteFunc(slices.Clone(testNodes), func(n string) bool { return n == name })
 }

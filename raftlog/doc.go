@@ -7,8 +7,8 @@
 // [Options].
 //
 // The rooms: host.go (what all groups of a node share), group.go (one group), start.go (bootstrap, checks, the first
-// leader), propose.go (entries in), fsm.go (entries out), lead.go (who leads), readindex.go (what everybody has been told), logstore.go, tail.go, stablestore.go and
-// snapshot.go (what Raft reads and writes), cache.go (recent entries), transport.go (Raft's calls), peer.go, link.go,
+// leader), propose.go (entries in), fsm.go (entries out), lead.go (who leads), readindex.go (what everybody has been told), logstore.go, unsynced.go, tail.go,
+// stablestore.go and snapshot.go (what Raft reads and writes), cache.go (recent entries), transport.go (Raft's calls), peer.go, link.go,
 // inbound.go and conn.go (connections), hello.go, rpc.go and configuration.go (bytes), errors.go, logger.go.
 //
 // Laws, each with a test that fails without it:
@@ -23,6 +23,8 @@
 //     that a leader with a hung disk loses its leadership.
 //   - TimeoutNow comes from the known leader of the receiver's own term, or, in a cluster that has never had a leader,
 //     from the preferred node to itself.
+//   - A leader's entries go to the followers while its own disk is at work. Until they are durable here too, no machine is
+//     given them, no follower is told that they are committed, and nothing is acknowledged to another leader (unsynced.go).
 //   - The current term is durable by itself; a vote is one record, written when its candidate is known.
 //   - The first error of the log ends the process: [Options.Fatal] is called once and should not return.
 //   - An answer is definite or unknown: see the errors of this package.

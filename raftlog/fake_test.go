@@ -1,7 +1,9 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -21,6 +23,8 @@ type memLog struct {
 	candidate string
 	gate      chan struct{} // while set, writes wait until it is closed
 	fail      error         // what writes return
+	begun     chan struct{} // closed when the last Begin is done
+	waitsOnly bool          // Begin takes nothing
 	// failAppendsOnly lets terms, votes and truncations through.
 	failAppendsOnly bool
 	records         []string // one line for each write of term or vote
@@ -41,6 +45,14 @@ func (l *memLog) stall() (release func()) {
 		l.mu.Unlock()
 		close(gate)
 	})
+}
+
+// lose makes what waits, and whatever is appended later, never reach the disk, and returns what the disk holds.
+func (l *memLog) lose() *memLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail, l.failAppendsOnly = errors.New("the power is cut"), true
+	return &memLog{entries: slices.Clone(l.entries), term: l.term, voteTerm: l.voteTerm, candidate: l.candidate}
 }
 
 // write runs f as a write to the disk.
@@ -74,6 +86,25 @@ func (l *memLog) Append(entries []journal.Entry) error {
 		l.cut(entries[0].Index)
 		l.entries = append(l.entries, entries...)
 	})
+}
+
+// Begin appends like a disk that takes its time. Like the journal it takes one thing after the other.
+func (l *memLog) Begin(entries []journal.Entry, done func(error)) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waitsOnly || errors.Is(l.fail, journal.ErrNoSpace) {
+		return false
+	}
+	before, after := l.begun, make(chan struct{})
+	l.begun = after
+	go func() {
+		if before != nil {
+			<-before
+		}
+		defer close(after)
+		done(l.Append(entries))
+	}()
+	return true
 }
 
 func (l *memLog) FirstIndex() uint64 {

@@ -95,7 +95,7 @@ func (c *testNet) fault(replacing map[string]chan struct{}) {
 	victim := testNodes[rand.IntN(3)]
 	n := c.nodes[victim]
 	pause := time.Duration(rand.IntN(5000)) * time.Millisecond
-	switch rand.IntN(6) {
+	switch rand.IntN(7) {
 	case 0:
 		c.net.cut(victim, c.others(victim)...)
 	case 1:
@@ -113,6 +113,14 @@ func (c *testNet) fault(replacing map[string]chan struct{}) {
 		<-replacing[victim]
 		return
 	case 5:
+		releases := []func(){n.logs[0].stall(), n.logs[1].stall()}
+		time.Sleep(pause / 4)
+		replacing[victim] <- struct{}{}
+		c.powerCut(victim, func() { releases[0](); releases[1]() })
+		c.start(victim)
+		<-replacing[victim]
+		return
+	case 6:
 		n.groups[uint16(rand.IntN(2))].TransferLeadership()
 		return
 	}

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/hashicorp/raft"
 )
@@ -38,6 +39,8 @@ type fsm struct {
 	machine Machine
 	logs    *logStore
 	stop    <-chan struct{}
+	// ended is set once entries were left out: the machine is given none that come after them.
+	ended bool
 }
 
 var _ raft.BatchingFSM = (*fsm)(nil)
@@ -46,13 +49,19 @@ var _ raft.BatchingFSM = (*fsm)(nil)
 type outcome struct {
 	result any
 	term   uint64
+	// left says that the machine was not given the entry: the group stopped before the entry was durable here.
+	left bool
 }
 
 // Apply applies one entry.
 func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 
-// ApplyBatch applies a run of entries. Raft sends commands and configurations.
+// ApplyBatch applies a run of entries, once they are durable here. Raft sends commands and configurations.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	if f.ended || !f.logs.begun.await(logs[len(logs)-1].Index, f.stop) {
+		f.ended = true
+		return slices.Repeat([]any{outcome{left: true}}, len(logs))
+	}
 	entries := make([]Entry, 0, len(logs))
 	var config *Applied
 	for _, l := range logs {

@@ -46,7 +46,8 @@ func newGroup(h *Host, id uint16, m Machine, events func(LeaderState)) (*Group, 
 	g := &Group{host: h, id: id, machine: m, stop: make(chan struct{}), told: make(chan struct{})}
 	g.logs = &logStore{host: h, group: id, log: log, tail: newTail(durable.Index), stop: g.stop}
 	g.logs.busy.born = time.Now()
-	g.transport = &transport{host: h, id: id, inbox: make(chan raft.RPC), stop: g.stop, leader: g.leader}
+	g.transport = &transport{host: h, id: id, inbox: make(chan raft.RPC), begun: &g.logs.begun, stop: g.stop,
+		leader: g.leader}
 	stable := &stableStore{host: h, group: id, log: log, busy: &g.logs.busy}
 	if err := h.bootstrap(log, durable, g.logs, stable); err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func (g *Group) State() LeaderState { return *g.leadership.state.Load() }
 func (g *Group) Status() Status {
 	s, r := g.State(), g.raft
 	return Status{
-		Term: r.CurrentTerm(), Commit: r.CommitIndex(), Last: r.LastIndex(),
+		Term: r.CurrentTerm(), Commit: min(r.CommitIndex(), g.logs.begun.below()), Last: r.LastIndex(),
 		Applied: g.logs.tail.reached(r.AppliedIndex()),
 		Leader:  s.Leader, Leading: s.Leading, PendingBytes: g.pipeline.pendingBytes(),
 	}

@@ -62,10 +62,14 @@ func TestCloseWithAHungLog(t *testing.T) {
 		c.propose(0, "a")
 		old := c.leader(0)
 		release := old.logs[0].stall()
+		defer release()
 		p := old.groups[0].Propose([]byte("b"))
 		q := old.groups[0].Propose([]byte("c"))
-		time.AfterFunc(20*testTimeout, release) // Raft itself waits for its log
+		start := time.Now()
 		c.stop(old.name)
+		if took := time.Since(start); took > 20*testTimeout {
+			t.Errorf("close took %v", took)
+		}
 		for _, p := range []*Proposal{p, q} {
 			if _, _, _, err := p.Wait(context.Background()); !errors.Is(err, ErrLeadershipLost) {
 				t.Errorf("got %v", err)

@@ -288,7 +288,7 @@ func (h *Host) silence(ch channel) time.Duration {
 // a healthy leader. The groups of a node share a disk.
 func (h *Host) stalled() bool {
 	for _, g := range *h.running.Load() {
-		if g.logs.busy.pending() > 2*h.o.Timeout {
+		if max(g.logs.busy.pending(), g.logs.begun.pending()) > 2*h.o.Timeout {
 			return true
 		}
 	}

@@ -12,10 +12,13 @@ import (
 )
 
 // Log is one group's durable log, term and vote, as raftlog/journal keeps them. What a method that writes has returned
-// from is durable. Reading may go on beside writing; writes come from one goroutine.
+// from is durable, except for Begin. Reading may go on beside writing; writes come from one goroutine.
 type Log interface {
 	// Append adds entries. The first may have any index; entries at or above it are replaced.
 	Append(entries []journal.Entry) error
+	// Begin starts an Append, whose result done is told; done must not block. If it returns false nothing was started.
+	// What was begun cannot be read, and does not count in LastIndex, before it is durable.
+	Begin(entries []journal.Entry, done func(error)) bool
 	// FirstIndex and LastIndex are 0 when the log is empty.
 	FirstIndex() uint64
 	LastIndex() uint64
@@ -41,6 +44,7 @@ type logStore struct {
 	log   Log
 	tail  *tail
 	busy  stopwatch
+	begun unsynced
 	stop  <-chan struct{}
 	// cut is set between a truncation and the append that Raft makes next. Should that fail, Raft would go on with the
 	// last index of before.
@@ -53,7 +57,7 @@ type logStore struct {
 
 var _ raft.MonotonicLogStore = (*logStore)(nil)
 
-// stopwatch knows since when a write to the log has been pending. Raft writes from one goroutine.
+// stopwatch knows since when a write that Raft waits for has been pending. Raft writes from one goroutine.
 type stopwatch struct {
 	born  time.Time
 	since atomic.Int64 // since born; 0 when nothing is pending
@@ -110,11 +114,16 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	s.wait()
 	entries := make([]journal.Entry, len(logs))
 	for i, l := range logs {
 		entries[i] = journal.Entry{Index: l.Index, Term: l.Term, Kind: uint8(l.Type), Data: l.Data}
 	}
+	if s.begin(entries) {
+		s.hold(logs)
+		return nil
+	}
+	s.settle()
+	s.wait()
 	first, last := logs[0].Index, s.log.LastIndex()
 	s.busy.start()
 	err := s.log.Append(entries)
@@ -137,11 +146,16 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	}
 	s.tail.truncate(first)
 	s.host.cache.drop(s.group, first, last)
+	s.hold(logs)
+	return nil
+}
+
+// hold keeps entries that now stand in the log until they are applied.
+func (s *logStore) hold(logs []*raft.Log) {
 	for _, l := range logs {
 		s.tail.add(l)
 		s.host.cache.add(s.group, l, true)
 	}
-	return nil
 }
 
 // wait holds back a follower whose machine has more than Host.unappliedBytes before it. Only what Raft has handed over
@@ -166,6 +180,7 @@ func (s *logStore) wait() {
 
 // DeleteRange truncates the end of the log. Cutting its front is not Raft's to decide: bodies live there.
 func (s *logStore) DeleteRange(first, last uint64) error {
+	s.settle()
 	end := s.log.LastIndex()
 	if last < end {
 		return fmt.Errorf("group %d: entries follow %d to %d, and the front of the log is not cut here", s.group, first, last)

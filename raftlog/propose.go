@@ -228,6 +228,10 @@ func (h handed) settle(err error) {
 		if f, ok := h.future.(raft.ApplyFuture); ok {
 			h.index = f.Index()
 			if o, ok := f.Response().(outcome); ok {
+				if o.left {
+					h.fail(ErrLeadershipLost)
+					return
+				}
 				h.result, h.term = o.result, o.term
 			}
 		}

@@ -266,12 +266,24 @@ func TestFailedWriteIsFatal(t *testing.T) {
 		old := c.leader(0)
 		broken := errors.New("input/output error")
 		old.logs[0].mu.Lock()
-		old.logs[0].fail = broken
+		old.logs[0].fail, old.logs[0].failAppendsOnly = broken, true
 		old.logs[0].mu.Unlock()
 		var ps []*Proposal
 		for range 3 {
 			ps = append(ps, old.groups[0].Propose([]byte("x")))
 		}
+		var fatal []error
+		c.until("the end", func() bool {
+			old.mu.Lock()
+			defer old.mu.Unlock()
+			fatal = old.fatal
+			return len(fatal) > 0
+		})
+		if len(fatal) != 1 || !errors.Is(fatal[0], broken) {
+			t.Errorf("fatal was called with %v", fatal)
+		}
+		time.Sleep(testTimeout)
+		c.stop(testNodes...)
 		for _, p := range ps {
 			_, _, _, err := p.Wait(context.Background())
 			if !errors.Is(err, ErrLeadershipLost) && !errors.Is(err, ErrNotLeader) {
@@ -281,16 +293,9 @@ func TestFailedWriteIsFatal(t *testing.T) {
 		if _, _, _, err := ps[0].Wait(context.Background()); !errors.Is(err, ErrLeadershipLost) {
 			t.Errorf("the entry that failed: %v", err)
 		}
-		old.mu.Lock()
-		fatal := old.fatal
-		old.mu.Unlock()
-		if len(fatal) != 1 || !errors.Is(fatal[0], broken) {
-			t.Errorf("fatal was called with %v", fatal)
+		if got := old.machines[0].texts(); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("applied %q", got)
 		}
-		old.logs[0].mu.Lock() // the process would be gone
-		old.logs[0].fail = nil
-		old.logs[0].mu.Unlock()
-		c.stop(testNodes...)
 	})
 }
 

@@ -113,7 +113,7 @@ func (g *Group) readIndexHere() (readIndex, error) {
 	if !s.Leading {
 		return 0, ErrNotLeader
 	}
-	index := readIndex(g.raft.CommitIndex())
+	index := readIndex(min(g.raft.CommitIndex(), g.logs.begun.below()))
 	if !g.confirmed(s.Term) {
 		return 0, fmt.Errorf("%w: this node in term %d", ErrUnconfirmed, s.Term)
 	}

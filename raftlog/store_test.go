@@ -356,15 +356,15 @@ func TestMachineGetsRunsAndConfigurations(t *testing.T) {
 		return &raft.Log{Index: i, Term: 2, Type: raft.LogConfiguration, Data: []byte("c")}
 	}
 	got := f.ApplyBatch([]*raft.Log{commands(1, 1, "a")[0], config(2), commands(3, 2, "b")[0]})
-	if want := []any{outcome{"a!", 1}, outcome{nil, 2}, outcome{"b!", 2}}; !slices.Equal(got, want) {
+	if want := []any{outcome{result: "a!", term: 1}, outcome{term: 2}, outcome{result: "b!", term: 2}}; !slices.Equal(got, want) {
 		t.Errorf("results %v", got)
 	}
 	f.ApplyBatch([]*raft.Log{config(4)})
-	nothing := []any{outcome{nil, 2}, outcome{nil, 2}, outcome{nil, 2}}
+	nothing := []any{outcome{term: 2}, outcome{term: 2}, outcome{term: 2}}
 	if got := f.ApplyBatch(commands(5, 2, "x", "y", "z")); !slices.Equal(got, nothing) {
 		t.Errorf("nil results became %v", got)
 	}
-	if got := f.Apply(commands(8, 3, "w")[0]); got != (outcome{"w!", 3}) {
+	if got := f.Apply(commands(8, 3, "w")[0]); got != (outcome{result: "w!", term: 3}) {
 		t.Errorf("one entry: %v", got)
 	}
 	if want := []string{"2 config 2 c at 3/2", "0 config 4 c at 4/2", "3", "1"}; !slices.Equal(runs, want) {

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,6 +28,7 @@ type transport struct {
 	host  *Host
 	id    uint16
 	inbox chan raft.RPC
+	begun *unsynced
 	stop  <-chan struct{} // closed when the group stops
 	// leader returns the term and its leader, "" if unknown, as this node knows them.
 	leader func() (term uint64, node string)
@@ -71,6 +73,7 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	if err := bound(args); err != nil {
 		return err
 	}
+	args.LeaderCommitIndex = min(args.LeaderCommitIndex, t.begun.below())
 	q := request{typ: frameAppend, entries: args.Entries, timeout: t.host.o.Timeout}
 	ch := channelControl
 	if len(args.Entries) > 0 {
@@ -179,6 +182,12 @@ func (t *transport) deliver(from string, command any, gone <-chan struct{}) (any
 	switch c := command.(type) {
 	case *raft.AppendEntriesRequest:
 		c.RPCHeader = header(from)
+		response, err := t.ask(command, gone)
+		// Raft does not write again what it has, and it may have it from this node's own time as the leader.
+		if len(c.Entries) > 0 && !t.begun.await(math.MaxUint64, gone) {
+			return nil, errClosed
+		}
+		return response, err
 	case *raft.RequestVoteRequest:
 		c.RPCHeader = header(from)
 	case *raft.RequestPreVoteRequest:

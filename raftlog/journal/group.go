@@ -23,12 +23,33 @@ const appendBytes = 4 << 20
 // are replaced, and gaps are allowed. After an error a first part of the entries may be there. The data must not change
 // until Append returns.
 func (g *Group) Append(entries []Entry) error {
+	requests, err := g.appends(entries)
+	if err != nil {
+		return err
+	}
+	return g.j.queue.do(requests...)
+}
+
+// Begin starts an Append and does not wait for it: done is told its result, by the goroutine that writes, which it must
+// not hold up. Calls take effect in the order in which they were made, Append's among them. Begin takes only what is
+// certain to find room: if it returns false nothing was started, done is never told anything, and Append may be used.
+func (g *Group) Begin(entries []Entry, done func(error)) bool {
+	requests, err := g.appends(entries)
+	if err != nil || len(requests) != 1 || !g.j.roomy(requests[0].diskBytes()) {
+		return false
+	}
+	requests[0].done = done
+	return g.j.queue.add(requests[0])
+}
+
+// appends checks entries and makes them requests.
+func (g *Group) appends(entries []Entry) ([]*request, error) {
 	for i := range entries {
 		if i > 0 && entries[i].Index <= entries[i-1].Index {
-			return fmt.Errorf("appending: index %d follows %d", entries[i].Index, entries[i-1].Index)
+			return nil, fmt.Errorf("appending: index %d follows %d", entries[i].Index, entries[i-1].Index)
 		}
 		if len(entries[i].Data) > MaxEntryBytes {
-			return fmt.Errorf("appending an entry of %d bytes: %w", len(entries[i].Data), ErrTooLarge)
+			return nil, fmt.Errorf("appending an entry of %d bytes: %w", len(entries[i].Data), ErrTooLarge)
 		}
 	}
 	var requests []*request
@@ -45,7 +66,7 @@ func (g *Group) Append(entries []Entry) error {
 		requests = append(requests, r)
 		entries = entries[n:]
 	}
-	return g.j.queue.do(requests...)
+	return requests, nil
 }
 
 // TruncateSuffix removes every entry at or above from.

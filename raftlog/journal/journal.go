@@ -113,6 +113,13 @@ func (j *Journal) Group(id uint16) *Group {
 	return g
 }
 
+// roomy reports whether a request of that many bytes is certain to find room: with whatever waits before it, it fills at
+// most half a segment, and two can be begun without asking the disk for space.
+func (j *Journal) roomy(diskBytes int) bool {
+	spares, _ := j.spares.state()
+	return spares >= 2 && j.queue.heldBytes.Load()+int64(diskBytes) <= j.o.SegmentBytes/2
+}
+
 // Close writes what is queued, ends the open segment in good order and closes the files. Calls that come later fail
 // with ErrClosed. It returns ErrFailed if the journal has failed.
 func (j *Journal) Close() error {

@@ -1,6 +1,9 @@
 package journal
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // request is one call's records, answered once they are durable or refused.
 type request struct {
@@ -9,7 +12,9 @@ type request struct {
 	group   uint16
 	bytes   int // of all records, heads included
 	records int
-	done    chan error
+	// done is told the answer, once, by the writer, and must not block.
+	done func(error)
+	held *atomic.Int64 // what the queue counts the request in
 
 	// prior is the part of the same append before this one: if it was refused, so is this.
 	prior *request
@@ -21,16 +26,16 @@ type request struct {
 // answer ends the wait of the caller.
 func (r *request) answer(err error) {
 	r.refused = err
-	r.done <- err
+	r.held.Add(-int64(r.diskBytes()))
+	r.done(err)
 }
 
 func newAppend(group uint16, entries []Entry, bytes int) *request {
-	return &request{group: group, entries: entries, bytes: bytes, records: len(entries), done: make(chan error, 1)}
+	return &request{group: group, entries: entries, bytes: bytes, records: len(entries)}
 }
 
 func newControl(rec record) *request {
-	return &request{group: rec.group, control: rec, bytes: 64 + len(rec.candidate), records: 1,
-		done: make(chan error, 1)}
+	return &request{group: rec.group, control: rec, bytes: 64 + len(rec.candidate), records: 1}
 }
 
 // diskBytes is never less than what the request takes in a segment.
@@ -42,25 +47,43 @@ type queue struct {
 	waits  []*request
 	closed bool
 	wake   chan struct{} // a token in it: there is something to take
+
+	heldBytes atomic.Int64 // on disk at most, of all requests that are not answered
 }
 
 // do hands requests over and waits for their answers. It returns the first error.
 func (q *queue) do(requests ...*request) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
+	answers := make(chan error, len(requests))
+	for _, r := range requests {
+		r.done = func(err error) { answers <- err }
+	}
+	if !q.add(requests...) {
 		return ErrClosed
 	}
-	q.waits = append(q.waits, requests...)
-	q.mu.Unlock()
-	q.signal()
 	var first error
-	for _, r := range requests {
-		if err := <-r.done; err != nil && first == nil {
+	for range requests {
+		if err := <-answers; err != nil && first == nil {
 			first = err
 		}
 	}
 	return first
+}
+
+// add hands requests over. It returns false when the queue is closed.
+func (q *queue) add(requests ...*request) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	for _, r := range requests {
+		r.held = &q.heldBytes
+		q.heldBytes.Add(int64(r.diskBytes()))
+	}
+	q.waits = append(q.waits, requests...)
+	q.mu.Unlock()
+	q.signal()
+	return true
 }
 
 func (q *queue) signal() {
