@@ -1,8 +1,6 @@
 package machine
 
 import (
-	"bytes"
-	"cmp"
 	"errors"
 	"slices"
 	"sort"
@@ -202,64 +200,6 @@ func (p *producer) full() bool { return len(p.Runs) >= MaxProducerRuns }
 
 func follows(r storage.ProducerRun, counter, seq uint64) bool {
 	return r.Counter+r.Count == counter && r.Seq+r.Count == seq
-}
-
-type keyedID struct {
-	window     uint32
-	mailbox    uint64
-	sender, id [16]byte
-}
-
-// findKeyed returns what is remembered of a keyed id.
-func (m *Mail) findKeyed(mb *mailbox, sender, id [16]byte) (storage.Keyed, bool) {
-	h := idHash(mb.row.Number, sender, id)
-	for i := range m.filters {
-		window := m.window - uint32(i)
-		if m.window < uint32(i) || !m.filters[i].perhaps(h) {
-			continue
-		}
-		if k, ok := m.keyed[keyedID{window, mb.row.Number, sender, id}]; ok {
-			return k, true
-		}
-		k, err := m.reader.Keyed(window, mb.row.Number, sender, id)
-		if err == nil {
-			return k, true
-		}
-		if !errors.Is(err, storage.ErrNotFound) {
-			m.failed(err)
-			break
-		}
-	}
-	return storage.Keyed{}, false
-}
-
-func (m *Mail) addKeyed(mb *mailbox, sender, id [16]byte, k storage.Keyed) {
-	at := keyedID{m.window, mb.row.Number, sender, id}
-	m.keyed[at] = k
-	m.keyedNew = append(m.keyedNew, keyedRow{at, k})
-	m.filters[0].add(idHash(mb.row.Number, sender, id))
-}
-
-// keyedRow is a keyed id that is not in the batch yet.
-type keyedRow struct {
-	keyedID
-	storage.Keyed
-}
-
-// writeKeyed puts keyed ids into the batch in the order of their keys. Ids come in no order, and each by itself would
-// look for its place in all of a memtable.
-func (m *Mail) writeKeyed() {
-	slices.SortFunc(m.keyedNew, func(a, b keyedRow) int {
-		return cmp.Or(
-			cmp.Compare(a.window, b.window), cmp.Compare(a.mailbox, b.mailbox),
-			bytes.Compare(a.sender[:], b.sender[:]), bytes.Compare(a.id[:], b.id[:]),
-		)
-	})
-	for i := range m.keyedNew {
-		r := &m.keyedNew[i]
-		m.batch.PutKeyed(r.window, r.mailbox, r.sender, r.id, &r.Keyed)
-	}
-	m.keyedNew = m.keyedNew[:0]
 }
 
 // beginWindow moves on to a window. The one before stays, if it is the one before.

@@ -30,8 +30,7 @@ type Mail struct {
 	byName     map[string]bool   // names that exist by now, or do not
 	deleted    map[[16]byte]bool // ids that do not exist by now
 	numbers    map[uint64]bool   // numbers whose rows in the store are of deleted mailboxes
-	keyed      map[keyedID]storage.Keyed
-	keyedNew   []keyedRow                   // those of keyed that are not in the batch
+	keyed      keyedRows
 	expiry     map[expiryKey]storage.Expiry // Last == gone: deleted
 	forget     [][16]byte                   // rows that Lookup must read again
 	// In keys/: secrets that exist by now, and mailboxes whose stored ones do not.
@@ -72,7 +71,7 @@ func OpenMail(stores *storage.Stores, group uint16, cacheBytes int64) (*Mail, er
 	m := &Mail{
 		base: b, cache: newCache(cacheBytes), lookup: newLookup(),
 		byName: map[string]bool{}, deleted: map[[16]byte]bool{}, numbers: map[uint64]bool{},
-		keyed: map[keyedID]storage.Keyed{}, expiry: map[expiryKey]storage.Expiry{},
+		expiry:  map[expiryKey]storage.Expiry{},
 		secrets: map[secretID]bool{}, secretsDeleted: map[[16]byte]bool{},
 	}
 	m.window = dedupWindow(m.now)
@@ -185,14 +184,14 @@ func (m *Mail) find(id [16]byte, o *Outcome) *mailbox {
 func (m *Mail) timeMoved(int64) {
 	if window := dedupWindow(m.now); window != m.window {
 		m.writeProducers()
-		m.writeKeyed()
+		m.keyed.write(m.batch)
 		m.beginWindow(window)
 	}
 }
 
 func (m *Mail) write() {
 	m.writeProducers()
-	m.writeKeyed()
+	m.keyed.write(m.batch)
 	for _, mb := range m.touched {
 		if mb.deleted {
 			continue
@@ -237,7 +236,7 @@ func (m *Mail) written() {
 	clear(m.byName)
 	clear(m.deleted)
 	clear(m.numbers)
-	clear(m.keyed)
+	m.keyed.reset()
 	clear(m.expiry)
 	clear(m.secrets)
 	clear(m.secretsDeleted)

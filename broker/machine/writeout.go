@@ -12,7 +12,7 @@ const (
 	// maxPendingMailboxes and maxPendingRows bound how long writing what is pending takes: a state row for each mailbox,
 	// and rows that wait already. maxPendingMessages bounds what it takes in memory.
 	maxPendingMailboxes = 4 << 10
-	maxPendingRows      = 8 << 10
+	maxPendingRows      = 32 << 10
 	maxPendingMessages  = 64 << 10
 )
 
@@ -37,7 +37,7 @@ func (p *pending) reset() { p.any.Store(false); p.seen, p.messages = false, 0 }
 
 func (m *Mail) mayHold() bool {
 	may := !m.pending.seen && m.pending.messages < maxPendingMessages && len(m.touched) < maxPendingMailboxes &&
-		m.batch.Len()+len(m.keyedNew) < maxPendingRows
+		m.batch.Len()+m.keyed.waiting() < maxPendingRows
 	m.pending.any.Store(may)
 	return may
 }
