@@ -121,6 +121,9 @@ func (o Options) pebble(k Kind, s shared) *pebble.Options {
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
 	}
+	if k == State {
+		p.Experimental.SpanPolicyFunc = spanPolicy
+	}
 	if k == Bodies {
 		for i := range p.TargetFileSizes {
 			p.TargetFileSizes[i] = bodyFileBytes
