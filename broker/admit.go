@@ -13,10 +13,10 @@ func (o *Options) storeCacheBytes() int64   { return o.MemoryBytes / 8 }
 func (o *Options) machineCacheBytes() int64 { return o.MemoryBytes / 8 / int64(o.Groups) }
 func (o *Options) outboxBytes() int64       { return o.MemoryBytes / 8 }
 
-// proposalBytes is what one group may hold that is proposed and not applied. Less than a few entries would make a busy
-// group wait for each of them.
+// proposalBytes is what one group may hold that is proposed and not applied. It is never less than one
+// full entry.
 func (o *Options) proposalBytes() int {
-	return int(max(o.MemoryBytes/8/int64(o.Groups+1), 4*entryClosesAt))
+	return int(max(o.MemoryBytes/8/int64(o.Groups+1), entryClosesAt))
 }
 
 // largeFrames is how many connections may be reading a large frame at once.

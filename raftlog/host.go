@@ -52,7 +52,8 @@ type Options struct {
 	Timeout time.Duration
 	// Logger takes what there is to say; nothing is said if it is nil.
 	Logger *slog.Logger
-	// Fatal is called once, with the first error of a log. It should end the process. It panics if nil.
+	// Fatal is called once, with the first error of a log, perhaps by the goroutine that writes the log. It must not block
+	// and should end the process. It panics if nil.
 	Fatal func(error)
 }
 

@@ -3,7 +3,6 @@ package raftlog
 import (
 	"fmt"
 	"io"
-	"math"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -184,7 +183,8 @@ func (t *transport) deliver(from string, command any, gone <-chan struct{}) (any
 		c.RPCHeader = header(from)
 		response, err := t.ask(command, gone)
 		// Raft does not write again what it has, and it may have it from this node's own time as the leader.
-		if len(c.Entries) > 0 && !t.begun.await(math.MaxUint64, gone) {
+		r, ok := response.(*raft.AppendEntriesResponse)
+		if n := uint64(len(c.Entries)); ok && r.Success && n > 0 && !t.begun.await(c.PrevLogEntry+n, gone) {
 			return nil, errClosed
 		}
 		return response, err

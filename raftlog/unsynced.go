@@ -25,6 +25,7 @@ import (
 type unsynced struct {
 	mu     sync.Mutex
 	writes []beginning // the oldest first; they become durable in this order
+	failed bool        // one was not written: from then on none counts as durable
 	moved  chan struct{}
 }
 
@@ -44,11 +45,18 @@ func (u *unsynced) add(first uint64) {
 func (u *unsynced) synced() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.writes = u.writes[:copy(u.writes, u.writes[1:])]
-	if u.moved != nil {
-		close(u.moved)
-		u.moved = nil
+	if u.failed {
+		return // who comes later rests on what is missing
 	}
+	u.writes = u.writes[:copy(u.writes, u.writes[1:])]
+	u.wake()
+}
+
+// fail notes that a write has failed.
+func (u *unsynced) fail() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failed = true
 }
 
 // withdraw takes back the newest write: it was not begun.
@@ -56,6 +64,14 @@ func (u *unsynced) withdraw() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.writes = u.writes[:len(u.writes)-1]
+	u.wake()
+}
+
+func (u *unsynced) wake() {
+	if u.moved != nil {
+		close(u.moved)
+		u.moved = nil
+	}
 }
 
 // below returns up to which index everything in the log is durable; [math.MaxUint64] if nothing is under way.
@@ -122,6 +138,7 @@ func (s *logStore) begin(entries []journal.Entry) bool {
 // ever happens.
 func (s *logStore) written(err error) {
 	if err != nil {
+		s.begun.fail()
 		s.host.fatal(fmt.Errorf("append to the log of group %d: %w", s.group, err))
 		return
 	}

@@ -232,3 +232,31 @@ func TestTheNextWriteWaitsForWhatWasBegun(t *testing.T) {
 		}
 	})
 }
+
+// What a failed write left out, a later one that succeeds does not make good.
+func TestAWriteAfterAFailedOne(t *testing.T) {
+	log := &memLog{}
+	s, _ := newStores(log)
+	s.begun.add(5)
+	s.begun.add(6)
+	s.written(errors.New("no room for 5"))
+	s.written(nil)
+	if at := s.begun.below(); at != 4 {
+		t.Errorf("durable up to %d", at)
+	}
+}
+
+// Who waits for a write that then is not begun waits no longer.
+func TestAwaitEndsWhenAWriteIsWithdrawn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var u unsynced
+		u.add(5)
+		done := make(chan bool, 1)
+		go func() { done <- u.await(9, nil) }()
+		synctest.Wait()
+		u.withdraw()
+		if !<-done {
+			t.Error("stopped")
+		}
+	})
+}

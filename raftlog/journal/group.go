@@ -35,11 +35,11 @@ func (g *Group) Append(entries []Entry) error {
 // certain to find room: if it returns false nothing was started, done is never told anything, and Append may be used.
 func (g *Group) Begin(entries []Entry, done func(error)) bool {
 	requests, err := g.appends(entries)
-	if err != nil || len(requests) != 1 || !g.j.roomy(requests[0].diskBytes()) {
+	if err != nil || len(requests) != 1 {
 		return false
 	}
 	requests[0].done = done
-	return g.j.queue.add(requests[0])
+	return g.j.begin(requests[0])
 }
 
 // appends checks entries and makes them requests.

@@ -113,11 +113,16 @@ func (j *Journal) Group(id uint16) *Group {
 	return g
 }
 
-// roomy reports whether a request of that many bytes is certain to find room: with whatever waits before it, it fills at
-// most half a segment, and two can be begun without asking the disk for space.
-func (j *Journal) roomy(diskBytes int) bool {
-	spares, _ := j.spares.state()
-	return spares >= 2 && j.queue.heldBytes.Load()+int64(diskBytes) <= j.o.SegmentBytes/2
+// spareForBegin is how many spare segments Begin wants to see: the flush that is under way may take one, that of what is
+// begun another, and one may be away to be filled.
+const spareForBegin = 3
+
+// begin queues a request if it is certain to find room: with whatever is not answered it fills at most half a segment.
+func (j *Journal) begin(r *request) bool {
+	if spares, _ := j.spares.state(); spares < spareForBegin {
+		return false
+	}
+	return j.queue.addWithin(j.o.SegmentBytes/2, r)
 }
 
 // Close writes what is queued, ends the open segment in good order and closes the files. Calls that come later fail

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -70,18 +71,22 @@ func (q *queue) do(requests ...*request) error {
 }
 
 // add hands requests over. It returns false when the queue is closed.
-func (q *queue) add(requests ...*request) bool {
+func (q *queue) add(requests ...*request) bool { return q.addWithin(math.MaxInt64, requests...) }
+
+// addWithin is add unless the requests that are not answered would then be more bytes than the limit.
+func (q *queue) addWithin(limitBytes int64, requests ...*request) bool {
 	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return false
-	}
+	defer q.mu.Unlock()
+	var sum int64
 	for _, r := range requests {
 		r.held = &q.heldBytes
-		q.heldBytes.Add(int64(r.diskBytes()))
+		sum += int64(r.diskBytes())
 	}
+	if q.closed || q.heldBytes.Load() > limitBytes-sum {
+		return false
+	}
+	q.heldBytes.Add(sum)
 	q.waits = append(q.waits, requests...)
-	q.mu.Unlock()
 	q.signal()
 	return true
 }
