@@ -176,6 +176,29 @@ func TestMalformedFramesEndTheConnection(t *testing.T) {
 	})
 }
 
+// What does not belong among replies ends the connection of whoever asks.
+func TestMalformedRepliesEndTheConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newTestNet(t, 0)
+		h, _ := c.bareHost("n1")
+		defer h.Close()
+		l := newLink(h, &peer{node: "n2", conns: make(map[*conn]struct{})}, channelControl, time.Second)
+		for name, f := range map[string]head{
+			"pong with a payload": {typ: framePong, size: 1},
+			"a request":           {typ: frameVote, size: 1},
+			"unknown type":        {typ: 99, size: 1},
+		} {
+			near, far := net.Pipe()
+			go far.Write(append(appendHead(nil, f), 0))
+			if err := l.readReplies(newConn(near)); !errors.Is(err, errFrame) {
+				t.Errorf("%s: %v", name, err)
+			}
+			near.Close()
+			far.Close()
+		}
+	})
+}
+
 // A connection that never says hello must not stay.
 func TestSilentConnectionsAreDropped(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
