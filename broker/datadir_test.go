@@ -127,7 +127,7 @@ func TestOpenRefusesOptions(t *testing.T) {
 		{"another listener's certificate", func(o *broker.Options) { o.Client.TLS = o.Peer.TLS }, configError(),
 			"client.cert"},
 		{"a port that is taken", func(o *broker.Options) { o.Client.Address = occupied(t) }, configError(),
-			"client.listen"},
+			"is taken by another program"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			o := right

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/sealmq/sealmq/broker/machine"
@@ -106,6 +107,9 @@ func (b *Broker) listen() error {
 		}
 		if b.unused[section] == nil {
 			bound, err := net.Listen("tcp", l.Address)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return &ConfigError{section + ".listen", l.Address + " is taken by another program"}
+			}
 			if err != nil {
 				return &ConfigError{section + ".listen", err.Error()}
 			}
