@@ -90,15 +90,6 @@ func (f *filter) perhaps(h uint64) bool {
 	return false
 }
 
-// touch reads what perhaps would read, without waiting for any of it.
-func (f *filter) touch(h uint64) (seen uint64) {
-	for _, part := range f.parts {
-		block, _ := probe(part, h)
-		seen += block[0]
-	}
-	return seen
-}
-
 func inPart(part []uint64, h uint64) bool {
 	block, probes := probe(part, h)
 	for range filterProbes {

@@ -16,57 +16,62 @@ func keyedAt(n uint32) keyedID {
 	return k
 }
 
-// The rows are a map, whatever the hashes are: good ones, ones that meet in a few places, all the same.
+// The rows are a map, and stay one when they are written, forgotten and come again.
 func TestKeyedRowsAreAMap(t *testing.T) {
-	hashes := map[string]func(id keyedID) uint64{
-		"good": func(id keyedID) uint64 { return idHash(id.mailbox, id.sender, id.id) },
-		"few":  func(id keyedID) uint64 { return uint64(id.id[15]) << 61 },
-		"one":  func(keyedID) uint64 { return ^uint64(0) },
-	}
-	for name, hash := range hashes {
-		rng := rand.New(rand.NewPCG(1, 2))
-		var rows keyedRows
-		for round := range 3 {
-			want := map[keyedID]storage.Keyed{}
-			for range 2_000 {
-				id := keyedAt(rng.Uint32N(2_000))
-				k, ok := want[id]
-				if r := rows.find(&id, hash(id)); (r != nil) != ok || (ok && r.Keyed != k) {
-					t.Fatalf("%s, round %d: found %v, want %v, %v", name, round, r, k, ok)
-				}
-				if !ok {
-					want[id] = storage.Keyed{Seq: rng.Uint64()}
-					rows.add(keyedRow{id, want[id]}, hash(id))
-				}
+	rng := rand.New(rand.NewPCG(1, 2))
+	stores := newStores(t)
+	var rows keyedRows
+	for round := range 3 {
+		want := map[keyedID]storage.Keyed{}
+		batch := stores.NewBatch(1)
+		for i := range 5_000 {
+			id := keyedAt(rng.Uint32N(4_000))
+			k, ok := want[id]
+			if r := rows.find(&id); (r != nil) != ok || (ok && r.Keyed != k) {
+				t.Fatalf("round %d: found %v, want %v, %v", round, r, k, ok)
 			}
-			if rows.waiting() != len(want) {
-				t.Errorf("%s: %d wait, want %d", name, rows.waiting(), len(want))
+			if !ok {
+				want[id] = storage.Keyed{Seq: rng.Uint64()}
+				rows.add(keyedRow{id, want[id]})
 			}
-			rows.reset()
+			if i == 2_500 { // a window ends; what is in the batch is found as before
+				rows.write(batch)
+			}
+			if batch.Len()+rows.waiting() != len(want) {
+				t.Fatalf("round %d: %d in the batch, %d wait, of %d", round, batch.Len(), rows.waiting(), len(want))
+			}
 		}
+		if err := batch.Close(); err != nil {
+			t.Fatal(err)
+		}
+		rows.reset()
 	}
 }
 
-// One long run of Apply may bring any number of them.
+// One long run of Apply may bring any number of them. That memory is not kept.
 func TestKeyedRowsGrow(t *testing.T) {
 	var rows keyedRows
-	hash := func(id keyedID) uint64 { return idHash(id.mailbox, id.sender, id.id) }
-	const many = keyedTableSize
+	const many = 3 * maxPendingRows
 	for n := range uint32(many) {
-		id := keyedAt(n)
-		rows.add(keyedRow{id, storage.Keyed{Seq: uint64(n)}}, hash(id))
+		rows.add(keyedRow{keyedAt(n), storage.Keyed{Seq: uint64(n)}})
 	}
 	for n := range uint32(many + 100) {
 		id := keyedAt(n)
-		if r := rows.find(&id, hash(id)); (r != nil) != (n < many) || (r != nil && r.Seq != uint64(n)) {
+		if r := rows.find(&id); (r != nil) != (n < many) || (r != nil && r.Seq != uint64(n)) {
 			t.Fatalf("id %d is %v", n, r)
 		}
-	}
-	if len(rows.table) < 2*many {
-		t.Errorf("%d places for %d rows", len(rows.table), many)
 	}
 	rows.reset()
 	if rows.table != nil || rows.rows != nil {
 		t.Error("the memory of a large run is kept")
+	}
+}
+
+// What waits is bounded by the machine's share of the node's memory.
+func TestPendingRowsAreAsMuchAsTheCache(t *testing.T) {
+	for cacheBytes, want := range map[int]int{1: leastPendingRows, 1 << 20: 4 << 10, 8 << 20: maxPendingRows, 1 << 30: maxPendingRows} {
+		if got := pendingRows(cacheBytes); got != want {
+			t.Errorf("with a cache of %d bytes: %d rows, want %d", cacheBytes, got, want)
+		}
 	}
 }

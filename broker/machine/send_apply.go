@@ -25,7 +25,6 @@ func (m *Mail) send(c *Send, o *Outcome) {
 	s.command, s.mailbox, s.sender, s.producer, s.page = c, mb, m.hash(c.Principal), nil, nil
 	s.sends, s.ready = s.sends[:0], 0
 	m.checkSessions(s)
-	m.warmKeyed(s)
 	for i := range c.Items {
 		it := &c.Items[i]
 		seq, duplicate, code := m.remembered(s, it)

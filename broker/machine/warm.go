@@ -15,19 +15,6 @@ type warming struct {
 	seen      uint64 // so that no read is left out as useless
 }
 
-// warmKeyed reads what the filters will be asked about the items of a send.
-func (m *Mail) warmKeyed(s *sending) {
-	if len(s.command.Items) < 2 || !s.command.Items[0].Keyed {
-		return
-	}
-	for i := range s.command.Items {
-		h := idHash(s.mailbox.row.Number, s.sender, s.command.Items[i].ID)
-		for j := range m.filters {
-			m.warming.seen += m.filters[j].touch(h)
-		}
-	}
-}
-
 // warm reads what the next commands of an entry will read of their mailboxes. commands is a copy of the reader.
 func (m *Mail) warm(commands codec.Reader, count int) {
 	if count < 2 || len(m.cache.byID) < 2*warmCommands {

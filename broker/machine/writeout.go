@@ -14,7 +14,15 @@ const (
 	maxPendingMailboxes = 4 << 10
 	maxPendingRows      = 32 << 10
 	maxPendingMessages  = 64 << 10
+
+	// A machine with little memory has fewer rows wait: all of them, at so many bytes each, are as much as its cache.
+	leastPendingRows = 1 << 10
+	pendingRowBytes  = 256
 )
+
+func pendingRows(cacheBytes int) int {
+	return max(leastPendingRows, min(maxPendingRows, cacheBytes/pendingRowBytes))
+}
 
 // pending is what there is to write.
 type pending struct {
@@ -37,7 +45,7 @@ func (p *pending) reset() { p.any.Store(false); p.seen, p.messages = false, 0 }
 
 func (m *Mail) mayHold() bool {
 	may := !m.pending.seen && m.pending.messages < maxPendingMessages && len(m.touched) < maxPendingMailboxes &&
-		m.batch.Len()+m.keyed.waiting() < maxPendingRows
+		m.batch.Len()+m.keyed.waiting() < pendingRows(m.cache.limit)
 	m.pending.any.Store(may)
 	return may
 }
