@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -206,6 +207,9 @@ func (p *proposer) take(wait bool) *openEntry {
 	p.queue[0] = nil
 	p.queue = p.queue[1:]
 	p.hint = len(e.data) + len(e.data)/8
+	if cap(e.data) > 4*len(e.data) {
+		e.data = bytes.Clone(e.data) // a small entry after a large one: a small copy
+	}
 	return e
 }
 

@@ -145,6 +145,26 @@ func TestProposerBatchesWhileTheLogIsBusy(t *testing.T) {
 	})
 }
 
+// The cache keeps entries and counts their length: one that is small must not hold the room of a large one.
+func TestProposerGivesRoomBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, l := &fakeLog{}, &told{}
+		p := log.proposer(4 * entryClosesAt)
+		for i, text := range []string{string(make([]byte, entryClosesAt)), "small"} {
+			if err := p.addAll(nil, proposed{say(text), l.as(text)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if data := log.entries[i].data; cap(data) > 4*len(data) {
+				t.Errorf("an entry of %d bytes holds %d", len(data), cap(data))
+			}
+			log.answer(i, 1, machine.CodeOK, nil)
+			synctest.Wait()
+		}
+		p.close()
+	})
+}
+
 func TestProposerTellsEverybodyOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, l := &fakeLog{}, &told{}
