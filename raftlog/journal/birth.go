@@ -15,7 +15,8 @@ type activeSegment struct {
 	tag      tag    // of the last chunk
 	made     time.Time
 	entries  int  // written so far, for an estimate of the index
-	prepared bool // a filled spare has been asked for
+	flushes  int  // since it got its name
+	prepared bool // it has been decided whether the next one is to be filled
 }
 
 // birth makes a segment. Everything in it is durable before the file gets its name, so whoever sees the name may rely

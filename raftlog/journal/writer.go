@@ -206,11 +206,24 @@ func (w *writer) writeOut() error {
 	if w.markDue.IsZero() {
 		w.markDue = start.Add(markEvery)
 	}
+	w.active.flushes++
 	if !w.active.prepared && int64(w.active.end) > w.j.o.SegmentBytes/4 {
 		w.active.prepared = true
-		w.j.spares.wantFilled()
+		if w.active.worthFilling() {
+			w.j.spares.wantFilled()
+		}
 	}
 	return nil
+}
+
+// fillBelowBytes is how long flushes are on average for which zeros are worth writing ahead: committing the metadata of
+// new space costs about as much as 100 KiB of data. Zeros under flushes of a megabyte make the disk write everything
+// twice, which took it a third of what it can do (docs/decisions/0012).
+const fillBelowBytes = 128 << 10
+
+// worthFilling reports whether the flushes of this segment were so short that the next one had better be filled.
+func (a *activeSegment) worthFilling() bool {
+	return int64(a.end-a.born) < int64(a.flushes)*fillBelowBytes
 }
 
 // publish shows readers what the flush has changed.
