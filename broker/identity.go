@@ -1,18 +1,13 @@
 package broker
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/sealmq/sealmq/internal/pki"
-	"github.com/sealmq/sealmq/wire"
 )
 
 // operatorPrefix begins the principal of everybody with an operator certificate. A service cannot have such a
@@ -184,54 +179,5 @@ func admitPeer(o *Options, node string) func(pki.Name) error {
 			return &strangerError{n, "peer", o.LogNames}
 		}
 		return nil
-	}
-}
-
-// peerProtocol is named in the handshake between nodes, so that a client that reaches a peer listener is told apart
-// before a byte of it is read.
-const peerProtocol = "sealmq-peer/1"
-
-// peerListener hands out connections whose handshake is done when the log asks who is there.
-type peerListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-func (l peerListener) Accept() (net.Conn, error) {
-	raw, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &peerConn{Conn: tls.Server(raw, l.config)}, nil
-}
-
-// peerConn is an accepted connection of a peer.
-type peerConn struct {
-	*tls.Conn
-	once sync.Once
-	node string
-	err  error
-}
-
-// PeerNode completes the handshake, within a deadline, and returns the node that the certificate names.
-func (c *peerConn) PeerNode() (string, error) {
-	c.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), wire.PreAuthMillis*time.Millisecond)
-		defer cancel()
-		if c.err = c.HandshakeContext(ctx); c.err != nil {
-			return
-		}
-		var name pki.Name
-		name, c.err = pki.PeerName(c.ConnectionState())
-		c.node = name.ID
-	})
-	return c.node, c.err
-}
-
-// dialPeer connects to a node and checks that it is the one.
-func (ids *identities) dialPeer(o *Options) func(ctx context.Context, node, address string) (net.Conn, error) {
-	return func(ctx context.Context, node, address string) (net.Conn, error) {
-		d := tls.Dialer{Config: ids.peer.Client(admitPeer(o, node), peerProtocol)}
-		return d.DialContext(ctx, "tcp", address)
 	}
 }
