@@ -28,7 +28,7 @@ func (l peerListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	records := newRecordConn(raw)
+	records := &recordConn{Conn: raw}
 	return &acceptedPeer{peerConn: peerConn{tls.Server(records, l.config), records}}, nil
 }
 
@@ -63,7 +63,7 @@ func (ids *identities) dialPeer(o *Options) func(ctx context.Context, node, addr
 		if err != nil {
 			return nil, err
 		}
-		records := newRecordConn(raw)
+		records := &recordConn{Conn: raw}
 		c := &peerConn{tls.Client(records, ids.peer.Client(admitPeer(o, node), peerProtocol)), records}
 		if err := c.handshake(ctx); err != nil {
 			raw.Close()
@@ -84,7 +84,7 @@ type peerConn struct {
 func (c *peerConn) handshake(ctx context.Context) error {
 	err := c.HandshakeContext(ctx)
 	if err == nil {
-		c.records.gathering.Store(true)
+		c.records.gather()
 	}
 	return err
 }
@@ -108,19 +108,27 @@ const recordsBytes = 128 << 10
 // itself, such as the answer to a key update, leaves with the next flush.
 type recordConn struct {
 	net.Conn
-	in        *bufio.Reader
 	gathering atomic.Bool
+	in        *bufio.Reader // while gathering
 
 	mu      sync.Mutex
 	out     []byte
 	written []byte // memory for the next out; flush's alone
 }
 
-func newRecordConn(raw net.Conn) *recordConn {
-	return &recordConn{Conn: raw, in: bufio.NewReaderSize(raw, recordsBytes)}
+// gather begins gathering, between two reads. It is for connections whose other end has proved who it is: nobody else
+// gets that much memory.
+func (c *recordConn) gather() {
+	c.in = bufio.NewReaderSize(c.Conn, recordsBytes)
+	c.gathering.Store(true)
 }
 
-func (c *recordConn) Read(b []byte) (int, error) { return c.in.Read(b) }
+func (c *recordConn) Read(b []byte) (int, error) {
+	if !c.gathering.Load() {
+		return c.Conn.Read(b)
+	}
+	return c.in.Read(b)
+}
 
 func (c *recordConn) Write(b []byte) (int, error) {
 	if !c.gathering.Load() {

@@ -62,7 +62,7 @@ func peerPair(t *testing.T) (dialled, accepted *peerConn, network *countedConn) 
 		t.Fatal(err)
 	}
 	network = &countedConn{Conn: a}
-	out, in := newRecordConn(network), newRecordConn(b)
+	out, in := &recordConn{Conn: network}, &recordConn{Conn: b}
 	dialled = &peerConn{tls.Client(out, credentials.Client(anybody, peerProtocol)), out}
 	accepted = &peerConn{tls.Server(in, credentials.Server(anybody, peerProtocol)), in}
 	t.Cleanup(func() { dialled.Close(); accepted.Close() })
@@ -132,5 +132,21 @@ func TestPeerConnClose(t *testing.T) {
 	// The stream was cut inside a record or between two; it ends either way.
 	if n, _ := io.Copy(io.Discard, accepted); n > 3<<20 {
 		t.Errorf("%d bytes arrived", n)
+	}
+}
+
+// Whoever only connects to a peer listener takes no more memory than TLS itself does.
+func TestPeerConnBeforeTheHandshake(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	records := &recordConn{Conn: b}
+	c := &acceptedPeer{peerConn: peerConn{tls.Server(records, &tls.Config{}), records}}
+	defer c.Close()
+	go a.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+	if _, err := c.PeerNode(); err == nil {
+		t.Fatal("a stranger is let in")
+	}
+	if records.in != nil || records.gathering.Load() {
+		t.Error("a stranger's records are gathered")
 	}
 }
