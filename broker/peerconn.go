@@ -105,7 +105,8 @@ func (c *peerConn) Close() error { return c.records.Close() }
 const recordsBytes = 128 << 10
 
 // recordConn is what TLS sees of the network. Once it gathers, what is written stays until flush; what TLS writes by
-// itself, such as the answer to a key update, leaves with the next flush.
+// itself, such as the answer to a key update, leaves with the next flush. Package client has one of its own: it may import
+// nothing of a server, and wire knows no TLS.
 type recordConn struct {
 	net.Conn
 	gathering atomic.Bool

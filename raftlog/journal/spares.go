@@ -19,7 +19,7 @@ const (
 
 // spares reserves segments ahead. A reserved one holds its space, but fdatasync in it must also commit metadata, block
 // by block as it is first written; so once the open segment is a quarter full, zeros are written over one spare. Not so
-// where flushes are long: then the metadata is little, and the zeros are as much again as all else that is written.
+// where flushes are long: then the metadata is little, and the zeros nearly as much again as all else that is written.
 type spares struct {
 	o *Options
 

@@ -217,8 +217,8 @@ func (w *writer) writeOut() error {
 }
 
 // fillBelowBytes is how long flushes are on average for which zeros are worth writing ahead: committing the metadata of
-// new space costs about as much as 100 KiB of data. Zeros under flushes of a megabyte make the disk write everything
-// twice, which took it a third of what it can do (docs/decisions/0012).
+// new space costs about as much as 100 KiB of data. Zeros under flushes of a megabyte take a third of what the disk
+// can do (docs/decisions/0012).
 const fillBelowBytes = 128 << 10
 
 // worthFilling reports whether the flushes of this segment were so short that the next one had better be filled.
