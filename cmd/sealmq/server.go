@@ -78,6 +78,9 @@ func (s *server) run(ctx context.Context) error {
 	for _, note := range c.notes() {
 		s.log.Warn(note)
 	}
+	if err := scheduleAsBatch(); err != nil {
+		s.log.Info("the system does not let this node be scheduled as a batch process; it works all the same", "error", err)
+	}
 	failed := make(chan error, 1)
 	o := c.options()
 	o.Logger = s.log
