@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,14 +29,55 @@ type batch struct {
 	left    int        // items without a result
 	carried []*Pending // the items of the frame that is under way
 
-	isDone atomic.Bool // done is closed
-	done   chan struct{}
+	known *sendSession // the sender's, when the frame left
+	few   [batchFew]*Pending
+
+	isDone atomic.Bool
+	done   chan struct{} // closed when isDone; made by the first who waits, with the sender's lock
 }
+
+// batchFew is how many messages a batch has room for without more memory: a mailbox among many gets them one by one.
+const batchFew = 4
 
 var _ waiter = (*batch)(nil)
 
 func newBatch(s *Sender, mailbox wire.MailboxRef) *batch {
-	return &batch{sender: s, mailbox: mailbox, done: make(chan struct{}), items: make([]*Pending, 0, 8)}
+	b := &batch{sender: s, mailbox: mailbox}
+	b.items = b.few[:0]
+	return b
+}
+
+// add takes an item in.
+func (b *batch) add(p *Pending, bytes int) {
+	if len(b.items) == batchFew {
+		b.items = slices.Grow(b.items, batchItems/2-batchFew)
+	}
+	p.batch = b
+	b.items = append(b.items, p)
+	b.bytes += bytes
+	b.left++
+}
+
+// whenDone is closed when every item has its result.
+func (b *batch) whenDone() <-chan struct{} {
+	b.sender.mu.Lock()
+	defer b.sender.mu.Unlock()
+	if b.done == nil {
+		b.done = make(chan struct{})
+		if b.isDone.Load() {
+			close(b.done)
+		}
+	}
+	return b.done
+}
+
+// finish lets everybody know who waits. The caller holds the sender's lock.
+func (b *batch) finish() {
+	b.closed = true
+	b.isDone.Store(true)
+	if b.done != nil {
+		close(b.done)
+	}
 }
 
 // room reports whether another item of that size fits.
@@ -72,8 +114,8 @@ func (b *batch) append(dst []byte, c *conn, request uint32, lowest uint64) []byt
 	m.Sessions, m.Items = m.Sessions[:0], m.Items[:0]
 	for _, p := range b.carried {
 		before := len(m.Sessions)
-		index, _ := m.Index(p.session.ID()) // a batch has few sessions: a new one every hour, and every 2^20 messages
-		if len(m.Sessions) > before {
+		index, _ := m.Index(p.header.Session) // a batch has few sessions: a new one every hour, and every 2^20 messages
+		if len(m.Sessions) > before && p.session != b.known {
 			m.Sessions[index].Init = p.session.headerFor(c)
 		}
 		m.Items = append(m.Items, wire.SendItem{

@@ -54,23 +54,18 @@ type conn struct {
 
 	mu       sync.Mutex
 	ready    []source
-	calls    map[uint32]underWay
-	bytes    int // of frames without an answer
-	last     uint32
+	calls    requests
+	bytes    int  // of frames without an answer
 	full     bool // the writer waits for answers
 	draining bool
 	err      error
 
 	lastRead atomic.Int64 // unix nanoseconds
 
-	// Scratch messages, of the writer and of the reader.
-	send  wire.Send
-	reply wire.SendReply
-}
-
-type underWay struct {
-	waiter waiter
-	bytes  int
+	// The writer's: when it began to gather, and a scratch message. The reader has one, too.
+	gathering time.Time
+	send      wire.Send
+	reply     wire.SendReply
 }
 
 // openConn connects to a node and says hello.
@@ -83,9 +78,9 @@ func (t *transport) openConn(ctx context.Context, node, address, software string
 	}
 	stop := context.AfterFunc(ctx, func() { tc.Conn.Close() })
 	c := &conn{
-		nodeID: node, tls: tc, frames: wire.NewFrameReader(tc), lookEvery: t.lookEvery,
-		wake: make(chan struct{}, 1), dead: make(chan struct{}), calls: map[uint32]underWay{},
+		nodeID: node, tls: tc, lookEvery: t.lookEvery, wake: make(chan struct{}, 1), dead: make(chan struct{}),
 	}
+	c.frames = wire.NewFrameReader(alive{tc, &c.lastRead})
 	err = c.sayHello(t.cluster, software)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -94,15 +89,27 @@ func (t *transport) openConn(ctx context.Context, node, address, software string
 		tc.Conn.Close()
 		return nil, err
 	}
-	c.lastRead.Store(time.Now().UnixNano())
 	return c, nil
+}
+
+// alive notes when something was last read.
+type alive struct {
+	from io.Reader
+	at   *atomic.Int64
+}
+
+func (a alive) Read(b []byte) (int, error) {
+	n, err := a.from.Read(b)
+	if n > 0 {
+		a.at.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 func (c *conn) sayHello(cluster, software string) error {
 	hello := wire.Hello{MinVersion: wire.Version, MaxVersion: wire.Version, Client: software}
 	hex.Decode(hello.Cluster[:], []byte(cluster))
-	c.last = 1
-	_, unsent := c.tls.Write(wire.AppendFrame(nil, c.last, &hello))
+	_, unsent := c.tls.Write(wire.AppendFrame(nil, c.calls.next(), &hello))
 	t, _, payload, err := c.frames.Next()
 	switch {
 	case unsent != nil && !isAlert(err):
@@ -194,6 +201,7 @@ func (c *conn) write() {
 
 // gather appends the frames of sources that wait for their turn.
 func (c *conn) gather(buf []byte) []byte {
+	c.gathering = time.Now()
 	for len(buf) < writeBytes {
 		s, request := c.turn()
 		if s == nil {
@@ -224,17 +232,15 @@ func (c *conn) turn() (source, uint32) {
 	}
 	_, urgent := c.ready[0].(urgent)
 	limits := &c.hello.Limits
-	c.full = !urgent && len(c.calls) > 0 &&
-		(len(c.calls)+spareRequests >= int(limits.InFlightRequests) || c.bytes >= int(limits.InFlightBytes)/2)
+	c.full = !urgent && c.calls.taken > 0 &&
+		(c.calls.taken+spareRequests >= int(limits.InFlightRequests) || c.bytes >= int(limits.InFlightBytes)/2)
 	if c.full {
 		return nil, 0
 	}
 	s := c.ready[0]
 	c.ready[0] = nil
 	c.ready = c.ready[1:]
-	for c.last++; c.last == 0 || c.calls[c.last].waiter != nil; c.last++ {
-	}
-	return s, c.last
+	return s, c.calls.next()
 }
 
 // urgent sources go out past the limit of requests in flight: they are what the spare requests are for.
@@ -248,7 +254,7 @@ func (c *conn) register(request uint32, w waiter, bytes int) bool {
 	if c.err != nil || c.draining {
 		return false
 	}
-	c.calls[request] = underWay{w, bytes}
+	c.calls.put(request, w, bytes)
 	c.bytes += bytes
 	return true
 }
@@ -260,7 +266,6 @@ func (c *conn) read() {
 			c.end(err)
 			return
 		}
-		c.lastRead.Store(time.Now().UnixNano())
 		if err := wire.CheckFromServer(t, request); err != nil {
 			c.end(fmt.Errorf("the node sent %v: %w", t, err))
 			return
@@ -282,21 +287,20 @@ func (c *conn) read() {
 
 // deliver hands an answer to its waiter.
 func (c *conn) deliver(t wire.Type, request uint32, payload []byte) {
+	var w waiter
 	c.mu.Lock()
-	call := c.calls[request]
-	if call.waiter != nil {
+	if call := c.calls.find(request); call != nil {
+		w = call.waiter
 		c.bytes -= call.bytes
-		if call.bytes = 0; call.waiter.subscribed() && t != wire.TypeSubscriptionEnd && t != wire.TypeFailure {
-			c.calls[request] = call
-		} else {
-			delete(c.calls, request)
+		if call.bytes = 0; !w.subscribed() || t == wire.TypeSubscriptionEnd || t == wire.TypeFailure {
+			c.calls.remove(call)
 		}
 	}
 	full := c.full
-	over := c.draining && len(c.calls) == 0
+	over := c.draining && c.calls.taken == 0
 	c.mu.Unlock()
-	if call.waiter != nil {
-		call.waiter.answer(c, t, payload, nil)
+	if w != nil {
+		w.answer(c, t, payload, nil)
 	}
 	if full {
 		c.signal()
@@ -319,7 +323,7 @@ func (c *conn) notice(t wire.Type, payload []byte) error {
 	c.draining = true
 	waiting := c.ready
 	c.ready = nil
-	over := len(c.calls) == 0
+	over := c.calls.taken == 0
 	c.mu.Unlock()
 	for _, s := range waiting {
 		s.dropped(c, errNotSent)
@@ -338,16 +342,16 @@ func (c *conn) end(err error) {
 		return
 	}
 	c.err = err
-	calls, waiting := c.calls, c.ready
-	c.calls, c.ready = nil, nil
+	calls, waiting := c.calls.all(), c.ready
+	c.calls, c.ready = requests{}, nil
 	c.mu.Unlock()
 	close(c.dead)
 	if errors.Is(err, errClosed) {
 		c.tls.farewell()
 	}
 	c.tls.gather.Close()
-	for _, call := range calls {
-		call.waiter.answer(c, 0, nil, err)
+	for _, w := range calls {
+		w.answer(c, 0, nil, err)
 	}
 	for _, s := range waiting {
 		s.dropped(c, err)

@@ -206,7 +206,7 @@ func TestNotSentIsNotWritten(t *testing.T) {
 		},
 		"the node goes away": func(c *conn) { c.notice(wire.TypeGoAway, nil) },
 	} {
-		c := &conn{wake: make(chan struct{}, 1), dead: make(chan struct{}), calls: map[uint32]underWay{}}
+		c := &conn{wake: make(chan struct{}, 1), dead: make(chan struct{})}
 		c.hello.Limits.InFlightRequests, c.hello.Limits.InFlightBytes = 1000, 1<<20
 		s := &lateSource{meanwhile: func() { meanwhile(c) }}
 		if !c.enqueue(s) {
@@ -279,7 +279,7 @@ func TestInFlightLimits(t *testing.T) {
 	f.onRequest(func(r *fakeRequest) fault {
 		node.mu.Lock()
 		defer node.mu.Unlock()
-		most.Store(max(most.Load(), int32(len(node.calls))))
+		most.Store(max(most.Load(), int32(node.calls.taken)))
 		return fault{}
 	})
 	for round := range 20 {

@@ -43,7 +43,7 @@ func (c *conn) keep() {
 func (c *conn) patience() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.calls) > 0 {
+	if c.calls.taken > 0 {
 		return answerTimeout
 	}
 	if most := time.Duration(c.hello.Limits.IdleMillis) * time.Millisecond; most > 0 {

@@ -26,29 +26,32 @@ type Sent struct {
 
 // Pending is a message on its way.
 type Pending struct {
+	// What every message needs when its answer comes stands together, in as few cache lines as there can be.
 	batch *batch // nil if the message never got that far; set before Send returns
 
+	// Owned by the sender.
+	buf     *buffer
+	session *sendSession
+	bytes   int // of the sender's bound
+	settled bool
+	unknown bool // an attempt may have got through
+	keyed   bool
+	fixed   uint8
+
 	// Owned by the sender until done; read by Wait after that.
-	sent Sent
 	err  error
+	sent Sent
 
 	// Owned by the sender.
-	buf      *buffer
 	body     []byte
 	sealed   []byte
 	header   wire.ClearHeader
-	session  *sendSession
+	deadline time.Time
 	key      string // of the application, for keyed ids
-	keyed    bool
 	tag      [16]byte
 	extra    *sendOptions // options inside the seal, nil if there are none
-	deadline time.Time
-	settled  bool
-	unknown  bool      // an attempt may have got through
-	since    time.Time // when the first such attempt left
-	fixed    uint8
+	since    time.Time    // when the first attempt left that may have got through
 	last     *Error
-	bytes    int // of the sender's bound
 }
 
 // Wait waits for the message to be stored. If ctx ends first the message goes on: Wait may be called again. The error
@@ -59,7 +62,7 @@ func (p *Pending) Wait(ctx context.Context) (Sent, error) {
 		ctx, stop := withDeadline(ctx)
 		defer stop()
 		select {
-		case <-p.batch.done:
+		case <-p.batch.whenDone():
 		case <-ctx.Done():
 			return p.waited(ctx)
 		}

@@ -94,8 +94,9 @@ func (s *Sender) land(c *conn, b *batch, results func(func(int, wire.SendResult,
 }
 
 func (s *Sender) succeedLocked(p *Pending, r wire.SendResult) {
-	if !p.session.stored.Load() {
+	if s.known != p.session {
 		p.session.stored.Store(true)
+		s.known = p.session
 	}
 	if !p.settled {
 		p.sent.Seq, p.sent.Duplicate = r.Seq, r.Duplicate
@@ -112,9 +113,7 @@ func (s *Sender) settleLocked(p *Pending, err error) {
 	p.settled, p.err = true, err
 	s.releaseLocked(p.bytes)
 	if b.left--; b.left == 0 {
-		b.closed = true
-		b.isDone.Store(true)
-		close(b.done)
+		b.finish()
 	}
 	if err != nil {
 		s.noteFailureLocked(err)
@@ -139,6 +138,7 @@ func (s *Sender) failLocked(p *Pending, e *Error) (again bool) {
 	switch code {
 	case wire.CodeSessionUnknown:
 		p.session.lost()
+		s.known = nil
 	case wire.CodeMailboxGone:
 		s.why.gone, s.why.reseal = true, true
 	case wire.CodeExpired:
@@ -198,6 +198,10 @@ func (s *Sender) finishLocked(b *batch) {
 	}
 	if i := slices.Index(s.batches, b); b.left == 0 && i >= 0 {
 		s.batches = slices.Delete(s.batches, i, i+1)
+		if len(s.batches) == 0 {
+			s.few = [len(s.few)]*batch{} // may name batches from before there were too many for it
+			s.batches = s.few[:0]
+		}
 	}
 }
 

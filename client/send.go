@@ -84,7 +84,7 @@ func (c *Client) Send(ctx context.Context, mailbox string, body []byte, opts ...
 		return p.sent, p.err
 	}
 	select {
-	case <-p.batch.done:
+	case <-p.batch.whenDone():
 		return p.sent, p.err
 	case <-ctx.Done():
 		return s.abandon(ctx, p)

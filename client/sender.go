@@ -46,6 +46,7 @@ func InFlight(batches int) SenderOption { return func(s *Sender) { s.window = ma
 // With InFlight(1) none is under way, and the order holds always. A message that fails for good leaves a gap; those
 // behind it go on.
 type Sender struct {
+	// What every message needs stands together: of many senders with few messages each, little is in a cache.
 	c        *Client
 	box      *mailbox
 	err      error // of a mailbox name that is none
@@ -56,24 +57,27 @@ type Sender struct {
 	// sealing is held from drawing a counter until the sealed message stands in its batch.
 	sealing sync.Mutex
 	counter uint64
-	scratch [wire.ClearHeaderMaxBytes]byte
 
 	mu       sync.Mutex
-	issued   uint64   // the highest counter in a batch
-	batches  []*batch // without all results, oldest first
-	flying   int      // batches under way
-	allowed  int      // how many may be: window, or 1 on a connection on which none has succeeded
-	halted   bool     // nothing leaves until mend is through
-	mending  bool     // mend is running
-	queuedOn *conn    // in whose ready list the sender stands
-	conn     *conn    // where batches go, nil before the first and after a failure
+	issued   uint64       // the highest counter in a batch
+	batches  []*batch     // without all results, oldest first
+	few      [2]*batch    // where batches begins
+	flying   int          // batches under way
+	allowed  int          // how many may be: window, or 1 on a connection on which none has succeeded
+	bytes    int          // of messages without a result
+	conn     *conn        // where batches go, nil before the first and after a failure
+	queuedOn *conn        // in whose ready list the sender stands
+	known    *sendSession // a node has its header: frames do without it, until one says that it is lost
+	halted   bool         // nothing leaves until mend is through
+	mending  bool         // mend is running
+	timerAt  time.Time
+	room     []chan struct{}
+	timer    *time.Timer
+	failed   error // the first failure since Flush returned
 	why      trouble
 	attempts backoff
-	bytes    int // of messages without a result
-	room     []chan struct{}
-	failed   error // the first failure since Flush returned
-	timer    *time.Timer
-	timerAt  time.Time
+
+	scratch [wire.ClearHeaderMaxBytes]byte // with sealing
 }
 
 // trouble is what has to be mended before anything is sent again.
@@ -101,6 +105,7 @@ func newSender(c *Client, box *mailbox, opts ...SenderOption) *Sender {
 	for _, option := range opts {
 		option(s)
 	}
+	s.batches = s.few[:0]
 	rand.Read(s.producer[:])
 	return s
 }
@@ -259,13 +264,10 @@ func (s *Sender) publish(p *Pending) {
 		b = newBatch(s, p.session.mailbox)
 		s.batches = append(s.batches, b)
 	}
-	p.batch = b
+	b.add(p, size)
 	if !p.keyed {
 		s.issued = p.header.Counter()
 	}
-	b.items = append(b.items, p)
-	b.bytes += size
-	b.left++
 	s.armLocked(p.deadline)
 }
 
@@ -326,7 +328,7 @@ func (s *Sender) frame(dst []byte, c *conn, request uint32) ([]byte, waiter, boo
 	if s.queuedOn == c {
 		s.queuedOn = nil
 	}
-	now := time.Now()
+	now := c.gathering
 	var b *batch
 	if !s.halted && s.conn == c && s.flying < s.allowed {
 		b = s.nextSafeLocked(now)
@@ -336,7 +338,7 @@ func (s *Sender) frame(dst []byte, c *conn, request uint32) ([]byte, waiter, boo
 		return dst, nil, false
 	}
 	b.takeOff()
-	b.tookOff = now
+	b.tookOff, b.known = now, s.known
 	s.flying++
 	lowest := s.lowestLocked()
 	more := s.flying < s.allowed && s.nextLocked() != nil
@@ -371,7 +373,7 @@ func (s *Sender) Flush(ctx context.Context) error {
 	s.mu.Unlock()
 	for _, b := range waiting {
 		select {
-		case <-b.done:
+		case <-b.whenDone():
 		case <-ctx.Done():
 			return ended(context.Cause(ctx), nil, true)
 		}

@@ -12,13 +12,13 @@ import (
 // sendSession is a session that messages to a mailbox are sealed in, and what goes with it.
 type sendSession struct {
 	*envelope.SendSession
-	init    []byte
-	mailbox wire.MailboxRef
-	ttl     time.Duration
-	form    envelope.Form
-	flags   wire.HeaderFlags
 	renewAt int64 // unix nanoseconds: from then on a new one is opened beside it
 	endsAt  int64 // unix nanoseconds: from then on nothing is sealed in it
+	ttl     time.Duration
+	mailbox wire.MailboxRef
+	form    envelope.Form
+	flags   wire.HeaderFlags
+	init    []byte
 
 	// The session's header goes out before its first message, in the same frame. It is repeated until a frame that
 	// carried it was answered; frames behind the first on the same connection need not repeat it, as a node reads them in

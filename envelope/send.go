@@ -15,16 +15,17 @@ import (
 // SendSession seals messages of one identity to one epoch of one mailbox. It is safe for concurrent use, and it is
 // never stored: a process that starts opens new ones.
 type SendSession struct {
-	init    []byte
-	id      [16]byte
-	header  SessionHeader
-	policy  Policy
-	renewAt time.Time
-	sealer  sealer
-
-	notAfterUnix int64
+	// What every message needs comes first, together: a process with many sessions finds little of them in its caches.
 	next         atomic.Uint64 // sequence number of the next message
+	notAfterUnix int64
 	now          func() time.Time
+	sealer       sealer
+	policy       Policy
+	id           [16]byte
+	header       SessionHeader
+
+	init    []byte
+	renewAt time.Time
 }
 
 // OpenSession agrees on a session with the owner of a mailbox for [DefaultSessionLifetime]. The record must have been
