@@ -27,12 +27,16 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
-	mb, err := c.mailbox(g, m.Mailbox.ID, wire.ActionSend)
+	u, err := c.use(g, m.Mailbox.ID)
+	if err == nil {
+		err = u.may(wire.ActionSend)
+	}
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
+	mb := u.mailbox
 	command := &c.decoded.command
-	done := &sendDone{conn: c, group: g, request: request, stat: c.allowed(mb, machine.ActionStat)}
+	done := &sendDone{conn: c, group: g, request: request, stat: u.allowed(machine.ActionStat)}
 	if err := c.sendCommand(command, m, g, mb, done); err != nil {
 		return c.failErr(request, g, err)
 	}
@@ -40,7 +44,10 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 		done.done(&machine.Outcome{}, nil)
 		return nil
 	}
-	if err := c.proposeUse(g, mb, wire.ActionSend, proposed{command.Append, done}); err != nil {
+	err = c.underRight(func() error { return u.may(wire.ActionSend) }, func(stands func() bool) error {
+		return g.proposer.addAll(stands, proposed{command.Append, done})
+	})
+	if err != nil {
 		return c.failErr(request, g, err)
 	}
 	// A receiver that waits already gets its lease in the same entry: one commit instead of two.
@@ -143,6 +150,10 @@ type sendDone struct {
 	stat    bool // the sender may know sequence numbers
 	refused []refusedItem
 	minutes uint32 // this node's clock, if an item was refused for its clock
+
+	// The answer, nearly always of one run.
+	answer wire.SendReply
+	first  [1]wire.SendRun
 }
 
 type refusedItem struct {
@@ -173,7 +184,8 @@ func (d *sendDone) done(o *machine.Outcome, err error) {
 
 // reply merges what the machine said with what was refused at the door, in the order of the items.
 func (d *sendDone) reply(o *machine.Outcome) *wire.SendReply {
-	m := replyMaker{sendDone: d, rest: d.refused, reply: &wire.SendReply{TimeMinutes: d.minutes}}
+	d.answer.TimeMinutes, d.answer.Runs = d.minutes, d.first[:0]
+	m := replyMaker{sendDone: d, rest: d.refused, reply: &d.answer}
 	for _, s := range o.Sends {
 		for s.Count > 0 {
 			m.refusals()

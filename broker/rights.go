@@ -20,9 +20,11 @@ type rightsCache struct {
 	by      map[[16]byte]right
 }
 
-// right is what was decided about one mailbox so far.
+// right is a mailbox with what was decided about it so far.
 type right struct {
 	mailbox         *storage.Mailbox
+	group           *mailGroup
+	lookups         uint64          // the group's LookupVersion, from before the mailbox was looked up
 	asked, answered machine.Actions // actions asked about, and those of them that are allowed
 }
 
@@ -38,62 +40,105 @@ var errNoMailbox = refusal(wire.CodeMailboxGone, "no mailbox of this group has t
 // mailbox returns the mailbox if the connection's principal may do all of actions with it. An id is drawn at random:
 // who knows one knows that the mailbox was there, so a refusal does not hide that.
 func (c *conn) mailbox(g *mailGroup, id [16]byte, actions wire.Actions) (*storage.Mailbox, error) {
+	u, err := c.use(g, id)
+	if err != nil {
+		return nil, err
+	}
+	return u.mailbox, u.may(actions)
+}
+
+// use is a mailbox of a request, with what is remembered of the connection's rights to it: a request looks for them once.
+type use struct {
+	conn *conn
+	right
+	version uint64 // of the grants that the right was decided by
+}
+
+// use looks up a mailbox by its id.
+func (c *conn) use(g *mailGroup, id [16]byte) (use, error) {
+	lookups := g.machine.LookupVersion()
+	c.rights.mu.Lock()
+	u := use{c, c.rights.by[id], c.rights.version}
+	c.rights.mu.Unlock()
+	if u.mailbox != nil && u.group == g && u.lookups == lookups {
+		return u, nil
+	}
 	mb, err := g.machine.Lookup(id)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return nil, errNoMailbox
+		return u, errNoMailbox
 	case err != nil:
-		return nil, err
+		return u, err
 	}
-	return mb, c.mayUse(mb, actions)
+	if u.mailbox != mb {
+		u.asked, u.answered = 0, 0
+	}
+	u.mailbox, u.group, u.lookups = mb, g, lookups
+	if u.asked != 0 {
+		c.rights.remember(&u)
+	}
+	return u, nil
 }
 
-// mayUse refuses unless the connection's principal may do all of actions with the mailbox.
-func (c *conn) mayUse(mb *storage.Mailbox, actions wire.Actions) error {
+// may refuses unless the connection's principal may do all of actions with the mailbox.
+func (u *use) may(actions wire.Actions) error {
 	switch {
-	case !c.broker.control.fresh():
+	case !u.conn.broker.control.fresh():
 		return errStale
-	case !c.allowed(mb, machine.Actions(actions)):
-		return c.denied(actions)
+	case !u.allowed(machine.Actions(actions)):
+		return u.conn.denied(actions)
 	}
 	return nil
+}
+
+// allowed tells whether the connection's principal may do all of actions with the mailbox.
+func (u *use) allowed(actions machine.Actions) bool {
+	c := u.conn
+	grants := c.broker.control.machine.Grants()
+	if u.version != grants.Version() {
+		u.version, u.asked, u.answered = grants.Version(), 0, 0
+	}
+	if u.asked&actions == actions {
+		return u.answered&actions == actions
+	}
+	allowed := machine.Decide(grants, c.principal, u.mailbox.Owner, actions, u.mailbox.Name).Allowed
+	// A set of several is remembered only when all of it is allowed: a refusal does not say which of them it was about.
+	if allowed || actions&(actions-1) == 0 {
+		u.asked |= actions
+		if allowed {
+			u.answered |= actions
+		}
+		c.rights.remember(u)
+	}
+	return allowed
+}
+
+// remember keeps what was decided for the requests to come.
+func (r *rightsCache) remember(u *use) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil || len(r.by) >= rightsCached || r.version < u.version {
+		r.by, r.version = map[[16]byte]right{}, u.version
+	}
+	if r.version == u.version {
+		r.by[u.mailbox.ID] = u.right
+	}
+}
+
+// mayUse is [use.may] for a mailbox that was looked up before.
+func (c *conn) mayUse(mb *storage.Mailbox, actions wire.Actions) error {
+	c.rights.mu.Lock()
+	u := use{c, c.rights.by[mb.ID], c.rights.version}
+	c.rights.mu.Unlock()
+	if u.mailbox != mb {
+		u.right = right{mailbox: mb} // and which group it is of is found out by the next request that names it
+	}
+	return u.may(actions)
 }
 
 // mayReceive refuses unless the connection's principal may receive from the mailbox. It is asked before every lease and
 // before every delivery.
 func (c *conn) mayReceive(mb *storage.Mailbox) error { return c.mayUse(mb, wire.ActionReceive) }
-
-// allowed tells whether the connection's principal may do all of actions with the mailbox.
-func (c *conn) allowed(mb *storage.Mailbox, actions machine.Actions) bool {
-	grants := c.broker.control.machine.Grants()
-	c.rights.mu.Lock()
-	if c.rights.version != grants.Version() || c.rights.by == nil || len(c.rights.by) >= rightsCached {
-		c.rights.by = map[[16]byte]right{}
-		c.rights.version = grants.Version()
-	}
-	known := c.rights.by[mb.ID]
-	c.rights.mu.Unlock()
-	if known.mailbox == mb && known.asked&actions == actions {
-		return known.answered&actions == actions
-	}
-	allowed := machine.Decide(grants, c.principal, mb.Owner, actions, mb.Name).Allowed
-	if known.mailbox != mb {
-		known = right{mailbox: mb}
-	}
-	// A set of several is remembered only when all of it is allowed: a refusal does not say which of them it was about.
-	if allowed || actions&(actions-1) == 0 {
-		known.asked |= actions
-		if allowed {
-			known.answered |= actions
-		}
-		c.rights.mu.Lock()
-		if c.rights.version == grants.Version() {
-			c.rights.by[mb.ID] = known
-		}
-		c.rights.mu.Unlock()
-	}
-	return allowed
-}
 
 // basis is what rights are decided by.
 type basis struct {

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/sealmq/sealmq/storage"
 )
@@ -14,7 +15,7 @@ type lookup struct {
 	mu   sync.RWMutex
 	rows map[[16]byte]*storage.Mailbox
 	// changes counts what forget was told, so that a row read before a change is not remembered after it.
-	changes uint64
+	changes atomic.Uint64
 }
 
 func newLookup() lookup { return lookup{rows: map[[16]byte]*storage.Mailbox{}} }
@@ -23,7 +24,7 @@ func newLookup() lookup { return lookup{rows: map[[16]byte]*storage.Mailbox{}} }
 func (m *Mail) Lookup(id [16]byte) (*storage.Mailbox, error) {
 	l := &m.lookup
 	l.mu.RLock()
-	row, changes := l.rows[id], l.changes
+	row, changes := l.rows[id], l.changes.Load()
 	l.mu.RUnlock()
 	if row != nil {
 		return row, nil
@@ -33,7 +34,7 @@ func (m *Mail) Lookup(id [16]byte) (*storage.Mailbox, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	if l.changes == changes {
+	if l.changes.Load() == changes {
 		if len(l.rows) >= maxLookups {
 			clear(l.rows)
 		}
@@ -43,13 +44,16 @@ func (m *Mail) Lookup(id [16]byte) (*storage.Mailbox, error) {
 	return &read, nil
 }
 
+// LookupVersion changes whenever Lookup might answer otherwise than before about any mailbox that there was.
+func (m *Mail) LookupVersion() uint64 { return m.lookup.changes.Load() }
+
 // forget is told, after a run was committed, which rows it replaced or deleted.
 func (l *lookup) forget(ids [][16]byte) {
 	if len(ids) == 0 {
 		return
 	}
 	l.mu.Lock()
-	l.changes++
+	l.changes.Add(1)
 	for _, id := range ids {
 		delete(l.rows, id)
 	}
