@@ -27,9 +27,10 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
+	on := c.broker.basis()
 	u, err := c.use(g, m.Mailbox.ID)
 	if err == nil {
-		err = u.may(wire.ActionSend)
+		err = u.mayBy(on, wire.ActionSend)
 	}
 	if err != nil {
 		return c.failErr(request, g, err)
@@ -44,9 +45,10 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 		done.done(&machine.Outcome{}, nil)
 		return nil
 	}
-	err = c.underRight(func() error { return u.may(wire.ActionSend) }, func(stands func() bool) error {
-		return g.proposer.addAll(stands, proposed{command.Append, done})
-	})
+	add := func(stands func() bool) error { return g.proposer.addAll(stands, proposed{command.Append, done}) }
+	if err = add(func() bool { return c.broker.stands(on) }); err == errMoved {
+		err = c.underRight(func() error { return u.may(wire.ActionSend) }, add)
+	}
 	if err != nil {
 		return c.failErr(request, g, err)
 	}

@@ -81,9 +81,12 @@ func (c *conn) use(g *mailGroup, id [16]byte) (use, error) {
 }
 
 // may refuses unless the connection's principal may do all of actions with the mailbox.
-func (u *use) may(actions wire.Actions) error {
+func (u *use) may(actions wire.Actions) error { return u.mayBy(u.conn.broker.basis(), actions) }
+
+// mayBy is may for a request that goes by one look at the basis.
+func (u *use) mayBy(on basis, actions wire.Actions) error {
 	switch {
-	case !u.conn.broker.control.fresh():
+	case !on.fresh:
 		return errStale
 	case !u.allowed(machine.Actions(actions)):
 		return u.conn.denied(actions)

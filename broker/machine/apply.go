@@ -27,6 +27,7 @@ type base struct {
 	index, term uint64
 	entry       []byte
 	offset      uint32
+	command     codec.Reader // what is left of it
 
 	wantOutcomes bool
 	slab         slab
@@ -216,15 +217,16 @@ func (b *base) applyEntry(e *Entry, rules rules) []Outcome {
 			ignored = Outcome{}
 		}
 		o.TimeMillis = b.now
-		r := codec.NewReader(commands.Bytes(len(e.Data)))
+		r := &b.command // one for all: a new one each time would be an allocation
+		*r = codec.NewReader(commands.Bytes(len(e.Data)))
 		b.offset = uint32(len(e.Data) - commands.Len() - r.Len() + headBytes)
-		kind, code := readHead(&r)
+		kind, code := readHead(r)
 		if code != CodeOK {
 			o.Code = code
 			continue
 		}
 		if kind.writesKeys() && toKeys || !kind.writesKeys() && toState {
-			rules.command(kind, &r, o)
+			rules.command(kind, r, o)
 		}
 		if b.err != nil {
 			return nil

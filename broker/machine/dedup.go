@@ -190,6 +190,8 @@ func (p *producer) add(counter, seq uint64) {
 		p.Runs[i-1].Count++
 	case right:
 		p.Runs[i] = storage.ProducerRun{Counter: counter, Count: p.Runs[i].Count + 1, Seq: seq}
+	case i == len(p.Runs):
+		p.Runs = append(p.Runs, storage.ProducerRun{Counter: counter, Count: 1, Seq: seq})
 	default:
 		p.Runs = slices.Insert(p.Runs, i, storage.ProducerRun{Counter: counter, Count: 1, Seq: seq})
 	}

@@ -10,30 +10,33 @@ import (
 // mailbox is a mailbox in memory: its rows, and what follows from them and is asked often. All of it can be read again
 // from the store after a run of Apply; within a run it is the only place that knows.
 type mailbox struct {
-	row *storage.Mailbox // never changed, only replaced: readers of Lookup have it
-	// state is the state row, but that its Page is among pages, its Producers are in inline, and its Inline is the last
-	// so many addresses of the page that is being filled; they are put back when it is written.
-	state           storage.MailboxState
+	// What every message needs comes first, together: of many mailboxes, little is in the nearer caches.
+	row   *storage.Mailbox // never changed, only replaced: readers of Lookup have it
+	pages []*page          // some of them, ascending; always the head's if anything is known of it
+	// inline are the producers of the state row, and inlineAddresses counts the addresses that are in it: the last ones of
+	// the page that is being filled.
 	inline          []producer
 	inlineAddresses int
+	sessions        sessions
+	leased          int // runs for which it counts as one that somebody receives from
+	stateDirty      bool
+	touched         bool // in this run
+	deleted         bool
+	// state is the state row, but that its Page is among pages, its Producers are in inline and its Inline is in a page;
+	// they are put back when it is written.
+	state storage.MailboxState
 	// inlinePage is the number of the page whose states are in the state row: the head's, but while the head moves.
 	inlinePage uint64
 
-	pages     []*page // some of them, ascending; always the head's if anything is known of it
 	leases    map[[8]byte]*lease
-	attempts  map[[16]byte][]*lease    // those leases that have an attempt id
-	returned  []returned               // ascending by epoch
-	producers map[producerID]*producer // those with rows of their own
-	sessions  sessions
+	attempts  map[[16]byte][]*lease     // those leases that have an attempt id
+	returned  []returned                // ascending by epoch
+	producers map[producerID]*producer  // those with rows of their own
 	live      map[[16]byte]liveSessions // by sender
 
-	leased     int // runs for which it counts as one that somebody receives from
-	stateDirty bool
-	touched    bool // in this run
-	deleted    bool
-	newer      *mailbox // list of the cache
-	older      *mailbox
-	cost       int
+	newer *mailbox // list of the cache
+	older *mailbox
+	cost  int
 }
 
 // lease is a lease that still holds messages. All of them lie between two numbers, which may be wider than need be.

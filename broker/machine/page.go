@@ -17,7 +17,6 @@ const maxAcked = 32
 // they were read, the addresses likewise; a page that sends just append to needs neither.
 type page struct {
 	number uint64
-	storage.Page
 	// addresses are those of the messages from number known on, to the last one of the page. What is before them is in the
 	// store only, unless addressesRead. Rows that they are in begin at the offsets in rows; the newest may be in none yet.
 	addresses     []storage.Address
@@ -26,6 +25,8 @@ type page struct {
 	statesRead    bool
 	addressesRead bool
 	dirty         bool // states differ from the row
+
+	storage.Page
 }
 
 func (p *page) start() uint64 { return p.number * storage.PageSeqs }

@@ -49,6 +49,12 @@ func (m *Mail) warm(commands codec.Reader, count int) {
 		}
 	}
 	for _, mb := range w.mailboxes {
+		if n := len(mb.pages); n > 0 {
+			// Where the next address will stand.
+			if next := mb.pages[n-1].addresses; len(next) < cap(next) {
+				w.seen += next[:len(next)+1][len(next)].Index
+			}
+		}
 		for i := range mb.inline {
 			if runs := mb.inline[i].Runs; len(runs) > 0 {
 				w.seen += runs[0].Count
