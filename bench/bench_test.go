@@ -123,3 +123,9 @@ func TestFdatasync(t *testing.T) {
 		t.Fatal("left a file behind")
 	}
 }
+
+func TestMemoryRead(t *testing.T) {
+	if d := MemoryRead(); d <= 0 || d > time.Millisecond {
+		t.Fatal(d)
+	}
+}

@@ -43,6 +43,7 @@ type Machine struct {
 	Cores          int     `json:"cores"`
 	OS             string  `json:"os"`
 	FdatasyncP50US float64 `json:"fdatasync_p50_us,omitempty"` // 4 KiB into preallocated space, in the same minute
+	MemoryReadNS   float64 `json:"memory_read_ns,omitempty"`   // a word of 8 MiB that are read in no order, likewise
 }
 
 // Run is one measured stretch.
