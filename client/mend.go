@@ -90,7 +90,7 @@ func (s *Sender) resume(c *conn) {
 // postpone keeps the trouble for the next attempt, or ends the messages if another cannot help, or nobody is there.
 func (s *Sender) postpone(why trouble, e *Error, hopeless bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.release()
 	s.why = trouble{gone: why.gone, reseal: why.reseal, err: e, waiting: e.RetryAfter}
 	for _, b := range slices.Clone(s.batches) {
 		for _, p := range b.items {
@@ -109,7 +109,7 @@ func (s *Sender) postpone(why trouble, e *Error, hopeless bool) {
 // close ends all messages when the client is closed.
 func (s *Sender) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.release()
 	s.mending = false
 	for _, b := range slices.Clone(s.batches) {
 		for _, p := range b.items {

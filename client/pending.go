@@ -50,7 +50,9 @@ type Pending struct {
 	key      string // of the application, for keyed ids
 	tag      [16]byte
 	extra    *sendOptions // options inside the seal, nil if there are none
-	since    time.Time    // when the first attempt left that may have got through
+	then     func(Sent, error)
+	told     *Pending  // the next in the sender's list
+	since    time.Time // when the first attempt left that may have got through
 	last     *Error
 }
 
@@ -79,4 +81,26 @@ func (p *Pending) waited(ctx context.Context) (Sent, error) {
 		return p.sent, p.err
 	}
 	return p.sent, ended(context.Cause(ctx), p.last, p.unknown || p.batch.flying)
+}
+
+// results are messages whose results somebody wants to be told, in the order in which they came.
+type results struct{ first, last *Pending }
+
+func (r *results) add(p *Pending) {
+	if r.first == nil {
+		r.first = p
+	} else {
+		r.last.told = p
+	}
+	r.last = p
+}
+
+// tell tells them. The caller holds no lock.
+func (r results) tell() {
+	for p := r.first; p != nil; {
+		next := p.told
+		p.told = nil
+		p.then(p.sent, p.err)
+		p = next
+	}
 }

@@ -115,6 +115,9 @@ func (s *Sender) settleLocked(p *Pending, err error) {
 	if b.left--; b.left == 0 {
 		b.finish()
 	}
+	if p.then != nil {
+		s.came.add(p)
+	}
 	if err != nil {
 		s.noteFailureLocked(err)
 	}
@@ -222,7 +225,7 @@ func (s *Sender) dropped(c *conn, err error) {
 // abandon ends a message that its caller does not wait for any longer.
 func (s *Sender) abandon(ctx context.Context, p *Pending) (Sent, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.release()
 	if !p.settled {
 		s.giveUpLocked(p, context.Cause(ctx))
 	}
@@ -252,7 +255,7 @@ func (s *Sender) armLocked(deadline time.Time) {
 // expire ends the messages whose time is up, and those that wait to be sent again and must not be.
 func (s *Sender) expire() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.release()
 	now := time.Now()
 	s.timerAt = time.Time{}
 	var next time.Time

@@ -45,6 +45,13 @@ func TraceContext(b []byte) SendOption {
 	return func(p *Pending) { p.options().trace = bytes.Clone(b) }
 }
 
+// Then has f called with the result of the message, once, whether anybody waits for it or not: for programs that keep many
+// messages on their way and go on with each as its answer comes. f holds up the answers of a whole connection: it must
+// neither block nor send.
+func Then(f func(Sent, error)) SendOption {
+	return func(p *Pending) { p.then = f }
+}
+
 func (p *Pending) setOptions(opts []SendOption) {
 	for _, option := range opts {
 		option(p)

@@ -71,6 +71,7 @@ type Sender struct {
 	halted   bool         // nothing leaves until mend is through
 	mending  bool         // mend is running
 	timerAt  time.Time
+	came     results // that nobody was told yet
 	room     []chan struct{}
 	timer    *time.Timer
 	failed   error // the first failure since Flush returned
@@ -129,6 +130,9 @@ func (s *Sender) Send(ctx context.Context, body []byte, opts ...SendOption) *Pen
 		s.mu.Lock()
 		s.noteFailureLocked(err)
 		s.mu.Unlock()
+		if p.then != nil {
+			p.then(p.sent, err)
+		}
 	}
 	return p
 }
@@ -271,8 +275,16 @@ func (s *Sender) publish(p *Pending) {
 	s.armLocked(p.deadline)
 }
 
-// unlock ends a look at the sender's state, and does what follows from it: a turn on the connection if there is
-// something to send, mending if there is and it cannot leave.
+// release gives the lock back and tells the results that came under it.
+func (s *Sender) release() {
+	came := s.came
+	s.came = results{}
+	s.mu.Unlock()
+	came.tell()
+}
+
+// unlock is release at the end of what may have changed whether something can leave: it gives the sender a turn on its
+// connection if there is something to send, and has it mended if there is and it cannot leave.
 func (s *Sender) unlock() {
 	var next *conn
 	mend := false
@@ -285,7 +297,7 @@ func (s *Sender) unlock() {
 		s.queuedOn = s.conn
 		next = s.conn
 	}
-	s.mu.Unlock()
+	s.release()
 	if mend && !s.c.start(s.mend) {
 		s.close()
 	}
@@ -334,7 +346,7 @@ func (s *Sender) frame(dst []byte, c *conn, request uint32) ([]byte, waiter, boo
 		b = s.nextSafeLocked(now)
 	}
 	if b == nil {
-		s.mu.Unlock()
+		s.release()
 		return dst, nil, false
 	}
 	b.takeOff()
@@ -345,7 +357,7 @@ func (s *Sender) frame(dst []byte, c *conn, request uint32) ([]byte, waiter, boo
 	if more {
 		s.queuedOn = c
 	}
-	s.mu.Unlock()
+	s.release()
 	return b.append(dst, c, request, lowest), b, more
 }
 
