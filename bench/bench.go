@@ -31,15 +31,10 @@ type Target interface {
 
 // Sender sends without waiting. Send may be called by several goroutines.
 type Sender interface {
-	// Send hands a message over and returns what will tell its result. An empty key leaves the id to the client.
-	Send(ctx context.Context, mailbox int, body []byte, key string) Pending
+	// Send hands a message over. done is told its result once: nil when it is acknowledged. An empty key leaves the id to
+	// the client.
+	Send(ctx context.Context, mailbox int, body []byte, key string, done func(error))
 	Close() error
-}
-
-// Pending is a message on its way.
-type Pending interface {
-	// Wait returns nil when the message is acknowledged.
-	Wait(ctx context.Context) error
 }
 
 // Receiver takes messages.

@@ -22,6 +22,8 @@ type fake struct {
 	most      atomic.Int64
 	keys      atomic.Int64
 	failFrom  int64
+	holds     int64       // this message is answered by who receives from held
+	held      chan func() // nil: none is
 }
 
 func (f *fake) Open(_ context.Context, n int) error             { f.mailboxes = n; return nil }
@@ -31,7 +33,7 @@ func (f *fake) Receiver(context.Context, int) (Receiver, error) { return nil, er
 
 type fakeSender struct{ *fake }
 
-func (s fakeSender) Send(_ context.Context, mailbox int, body []byte, key string) Pending {
+func (s fakeSender) Send(_ context.Context, mailbox int, body []byte, key string, done func(error)) {
 	if mailbox < 0 || mailbox >= s.mailboxes || len(body) == 0 {
 		panic("load outside its bounds")
 	}
@@ -41,22 +43,51 @@ func (s fakeSender) Send(_ context.Context, mailbox int, body []byte, key string
 	n := s.inFlight.Add(1)
 	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
 	}
-	return fakePending{s.fake, s.sent.Add(1)}
+	number := s.sent.Add(1)
+	if s.held != nil && number == s.holds {
+		s.held <- func() { s.answer(number, done) }
+		return
+	}
+	s.answer(number, done)
 }
 
-type fakePending struct {
-	*fake
-	number int64
+func (f *fake) answer(number int64, done func(error)) {
+	f.inFlight.Add(-1)
+	if f.failFrom > 0 && number >= f.failFrom {
+		done(errFake)
+	} else {
+		done(nil)
+	}
 }
 
 var errFake = errors.New("fake failure")
 
-func (p fakePending) Wait(context.Context) error {
-	p.inFlight.Add(-1)
-	if p.failFrom > 0 && p.number >= p.failFrom {
-		return errFake
+// One message that is not answered takes one place of those in flight, and not those of all behind it.
+func TestOneIsNotAnswered(t *testing.T) {
+	o := Options{Size: 1, Senders: 1, InFlight: 2, Mailboxes: 1, Duration: 20 * time.Millisecond, Runs: 1}
+	f := &fake{holds: 2, held: make(chan func(), 1)} // the first one opens a session
+	var before int64
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		release := <-f.held
+		// Returns at once where others go on; where they do not, the time is only how long the failure takes.
+		for begun := time.Now(); f.sent.Load() < 100 && time.Since(begun) < 5*time.Second; {
+			time.Sleep(time.Millisecond)
+		}
+		before = f.sent.Load()
+		release()
+	}()
+	if _, err := Send(t.Context(), f, o); err != nil {
+		t.Fatal(err)
 	}
-	return nil
+	<-answered
+	if before < 100 {
+		t.Errorf("%d messages were sent beside one without an answer", before)
+	}
+	if n := f.inFlight.Load(); n != 0 {
+		t.Errorf("%d messages have no answer at the end", n)
+	}
 }
 
 func TestSend(t *testing.T) {

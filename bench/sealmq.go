@@ -107,21 +107,16 @@ type sealmqSender struct {
 	boxes  []*client.Sender
 }
 
-func (s *sealmqSender) Send(ctx context.Context, mailbox int, body []byte, key string) Pending {
+func (s *sealmqSender) Send(ctx context.Context, mailbox int, body []byte, key string, done func(error)) {
+	then := client.Then(func(_ client.Sent, err error) { done(err) })
 	if key == "" {
-		return sealmqPending{s.boxes[mailbox].Send(ctx, body)}
+		s.boxes[mailbox].Send(ctx, body, then)
+	} else {
+		s.boxes[mailbox].Send(ctx, body, then, client.Key(key))
 	}
-	return sealmqPending{s.boxes[mailbox].Send(ctx, body, client.Key(key))}
 }
 
 func (s *sealmqSender) Close() error { return s.client.Close() }
-
-type sealmqPending struct{ *client.Pending }
-
-func (p sealmqPending) Wait(ctx context.Context) error {
-	_, err := p.Pending.Wait(ctx)
-	return err
-}
 
 // Receiver pulls from one mailbox, as the client that holds its keys.
 func (s *SealMQ) Receiver(_ context.Context, mailbox int) (Receiver, error) {

@@ -71,9 +71,9 @@ type load struct {
 	meters []*meter
 }
 
-// meter is what one sender measured, a row for each run. Only the goroutine that waits for the sender's results
-// writes it.
+// meter is what one sender measured, a row for each run.
 type meter struct {
+	mu         sync.Mutex // answers come from several nodes
 	histograms []*hdrhistogram.Histogram
 	messages   []int64
 	errors     []int64
@@ -103,8 +103,14 @@ func (l *load) touch(ctx context.Context, senders []Sender) error {
 			wait.Go(func() {
 				body := make([]byte, l.o.Size)
 				for m := first; m < l.o.Mailboxes && ctx.Err() == nil; m += touchers {
-					if err := s.Send(ctx, m, body, "").Wait(ctx); err != nil {
-						cancel(fmt.Errorf("opening sessions: %w", err))
+					result := make(chan error, 1)
+					s.Send(ctx, m, body, "", func(err error) { result <- err })
+					select {
+					case err := <-result:
+						if err != nil {
+							cancel(fmt.Errorf("opening sessions: %w", err))
+						}
+					case <-ctx.Done():
 					}
 				}
 			})
@@ -114,19 +120,33 @@ func (l *load) touch(ctx context.Context, senders []Sender) error {
 	return context.Cause(ctx)
 }
 
-type flight struct {
-	pending Pending
-	began   time.Time
+// place is one of the messages that a sender has in flight, after each other.
+type place struct {
+	began time.Time
+	done  func(error)
 }
 
-// start puts one sender to work: one goroutine hands messages over, one waits for their results in the same order.
+// start puts one sender to work: it hands a message over whenever one of its places is free, whichever of those in
+// flight is answered first.
 func (l *load) start(ctx context.Context, number int, s Sender) {
 	m := newMeter(l.o.Runs)
 	l.meters = append(l.meters, m)
-	free := make(chan struct{}, l.o.InFlight)
-	window := make(chan flight, l.o.InFlight)
+	free := make(chan *place, l.o.InFlight)
+	for range l.o.InFlight {
+		p := &place{}
+		p.done = func(err error) {
+			m.note(int(l.run.Load()), time.Since(p.began), err)
+			if err != nil {
+				select {
+				case l.failed <- err:
+				default:
+				}
+			}
+			free <- p
+		}
+		free <- p
+	}
 	l.wait.Go(func() {
-		defer close(window)
 		random := rand.New(rand.NewPCG(l.o.Seed, uint64(number)))
 		body := make([]byte, l.o.Size)
 		for i := range body {
@@ -134,30 +154,21 @@ func (l *load) start(ctx context.Context, number int, s Sender) {
 		}
 		prefix := fmt.Sprintf("%x-%d-", random.Uint64(), time.Now().UnixNano())
 		for n := 0; ; n++ {
+			var p *place
 			select {
-			case free <- struct{}{}:
+			case p = <-free:
 			case <-l.stop:
+				for range l.o.InFlight { // until every message has its answer
+					<-free
+				}
 				return
 			}
 			key := ""
 			if l.o.Keyed {
 				key = prefix + strconv.Itoa(n)
 			}
-			began := time.Now()
-			window <- flight{s.Send(ctx, random.IntN(l.o.Mailboxes), body, key), began}
-		}
-	})
-	l.wait.Go(func() {
-		for f := range window {
-			err := f.pending.Wait(ctx)
-			<-free
-			m.note(int(l.run.Load()), time.Since(f.began), err)
-			if err != nil {
-				select {
-				case l.failed <- err:
-				default:
-				}
-			}
+			p.began = time.Now()
+			s.Send(ctx, random.IntN(l.o.Mailboxes), body, key, p.done)
 		}
 	})
 }
@@ -166,6 +177,8 @@ func (m *meter) note(run int, took time.Duration, err error) {
 	if run < 0 || run >= len(m.messages) {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if err != nil {
 		m.errors[run]++
 		return
