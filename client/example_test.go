@@ -94,6 +94,35 @@ func ExampleClient_Sender() {
 	// Output: 1001 <nil>
 }
 
+// A program that keeps many messages on their way goes on with each as its answer comes.
+func ExampleThen() {
+	ctx := context.Background()
+	alice, bob, stop := client.ConnectTwo()
+	defer stop()
+	if _, err := bob.CreateMailbox(ctx, "bob.log"); err != nil {
+		log.Fatal(err)
+	}
+	places := make(chan error, 8) // never more than so many without an answer
+	for range cap(places) {
+		places <- nil
+	}
+	s := alice.Sender("bob.log")
+	for i := range 100 {
+		if err := <-places; err != nil {
+			log.Fatal(err)
+		}
+		s.Send(ctx, fmt.Appendf(nil, "line %d", i), client.Then(func(_ client.Sent, err error) { places <- err }))
+	}
+	for range cap(places) {
+		if err := <-places; err != nil {
+			log.Fatal(err)
+		}
+	}
+	info, err := bob.ShowMailbox(ctx, "bob.log")
+	fmt.Println(info.Ready, err)
+	// Output: 100 <nil>
+}
+
 // A subscription acks what its handler returns nil for, and gives back what it returns an error for.
 func ExampleClient_Subscribe() {
 	ctx, cancel := context.WithCancel(context.Background())
