@@ -414,3 +414,38 @@ func TestRightTakenBackWhileADeliveryIsMade(t *testing.T) {
 		}
 	}
 }
+
+// A right to a mailbox is not one to another that is made under its id, whatever the connection remembers.
+func TestARightEndsWithItsMailbox(t *testing.T) {
+	c := common.get(t)
+	first := c.owned(t, "rebornowner", "reborn.one")
+	c.grant(t, "rebornsender", wire.ActionSend, "reborn.one")
+	conn := c.leading(t, "rebornsender", "reborn.one")
+	s := newSender(first)
+	s.put(conn, 1)
+
+	owner := c.leading(t, "rebornowner", "reborn.one")
+	expect[*wire.Done](t, owner.call(&wire.MailboxDelete{Name: "reborn.one", ID: first.ID}))
+	refused(t, conn.call(s.batch(sealed(50))), wire.CodeMailboxGone)
+
+	second := "reborn.two"
+	for i := 0; c.groupOf(second) != c.groupOf("reborn.one"); i++ {
+		second = fmt.Sprintf("reborn.two%d", i)
+	}
+	c.grant(t, "rebornother", wire.ActionManage, second)
+	other := c.leading(t, "rebornother", second)
+	made := expect[*wire.MailboxCreateReply](t,
+		other.call(&wire.MailboxCreate{Items: []wire.MailboxNew{{Name: second, ID: first.ID}}}))
+	if made.Items[0].Code != wire.CodeOK {
+		t.Fatal(made.Items[0].Code)
+	}
+	refused(t, conn.call(s.batch(sealed(50))), wire.CodePermissionDenied)
+	// Nor does it count in another group.
+	elsewhere := "reborn.three"
+	for i := 0; c.groupOf(elsewhere) == c.groupOf("reborn.one"); i++ {
+		elsewhere = fmt.Sprintf("reborn.three%d", i)
+	}
+	foreign := wire.MailboxRef{Slot: wire.SlotOf(elsewhere), ID: first.ID}
+	refused(t, c.leading(t, "rebornsender", elsewhere).call(newSender(foreign).batch(sealed(50))), wire.CodeMailboxGone)
+	expect[*wire.Done](t, other.call(&wire.MailboxDelete{Name: second, ID: first.ID}))
+}
