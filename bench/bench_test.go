@@ -90,6 +90,17 @@ func TestOneIsNotAnswered(t *testing.T) {
 	}
 }
 
+// Whoever gives up does not wait for answers that do not come.
+func TestSendEndsWithItsContext(t *testing.T) {
+	o := Options{Size: 1, Senders: 1, InFlight: 2, Mailboxes: 1, Duration: time.Hour, Runs: 1}
+	f := &fake{holds: 2, held: make(chan func(), 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-f.held; cancel() }()
+	if _, err := Send(ctx, f, o); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
 func TestSend(t *testing.T) {
 	f := &fake{}
 	o := Options{

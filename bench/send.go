@@ -159,7 +159,11 @@ func (l *load) start(ctx context.Context, number int, s Sender) {
 			case p = <-free:
 			case <-l.stop:
 				for range l.o.InFlight { // until every message has its answer
-					<-free
+					select {
+					case <-free:
+					case <-ctx.Done():
+						return
+					}
 				}
 				return
 			}

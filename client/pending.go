@@ -38,7 +38,7 @@ type Pending struct {
 	keyed   bool
 	fixed   uint8
 
-	// Owned by the sender until done; read by Wait after that.
+	// Owned by the sender until settled, and never changed after that: Wait and Then read them without its lock.
 	err  error
 	sent Sent
 

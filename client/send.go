@@ -45,9 +45,11 @@ func TraceContext(b []byte) SendOption {
 	return func(p *Pending) { p.options().trace = bytes.Clone(b) }
 }
 
-// Then has f called with the result of the message, once, whether anybody waits for it or not: for programs that keep many
-// messages on their way and go on with each as its answer comes. f holds up the answers of a whole connection: it must
-// neither block nor send.
+// Then has f called with the result of the message, once, however it ends and whether anybody waits for it or not: for
+// programs that keep many messages on their way and go on with each as its answer comes. f is called with no lock of the
+// client held, from whatever goroutine finds the result: nearly always the one that reads a connection, whose further
+// answers wait for it, so it must neither block nor send. A message that fails at once has f called before Send returns.
+// Who waits for the message or flushes the sender may go on a moment before f is called.
 func Then(f func(Sent, error)) SendOption {
 	return func(p *Pending) { p.then = f }
 }
@@ -81,7 +83,7 @@ func (o *sendOptions) fill(m *envelope.Message, now time.Time) {
 func (c *Client) Send(ctx context.Context, mailbox string, body []byte, opts ...SendOption) (Sent, error) {
 	box, err := c.mailbox(mailbox)
 	if err != nil {
-		return Sent{}, err
+		return c.Sender(mailbox).Send(ctx, body, opts...).Wait(ctx) // which fails with it at once
 	}
 	ctx, stop := withDeadline(ctx)
 	defer stop()

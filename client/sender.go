@@ -203,8 +203,10 @@ func (s *Sender) seal(p *Pending, session *sendSession, now time.Time) error {
 	if !p.keyed {
 		s.counter++
 	}
-	s.publish(p)
-	s.sealing.Unlock()
+	s.mu.Lock()
+	s.publishLocked(p)
+	s.sealing.Unlock() // first: what unlock tells is told with no lock held
+	s.unlock()
 	return nil
 }
 
@@ -254,12 +256,10 @@ func (s *Sender) sealAs(p *Pending, session *sendSession, message *envelope.Mess
 	return nil
 }
 
-// publish puts a sealed message into the open batch.
-func (s *Sender) publish(p *Pending) {
+// publishLocked puts a sealed message into the open batch.
+func (s *Sender) publishLocked(p *Pending) {
 	limits := s.c.limits()
 	size := len(p.sealed) + wire.ClearHeaderBytes + 64
-	s.mu.Lock()
-	defer s.unlock()
 	var b *batch
 	if n := len(s.batches); n > 0 {
 		b = s.batches[n-1]
@@ -277,10 +277,15 @@ func (s *Sender) publish(p *Pending) {
 
 // release gives the lock back and tells the results that came under it.
 func (s *Sender) release() {
-	came := s.came
-	s.came = results{}
+	came := s.takeCameLocked()
 	s.mu.Unlock()
 	came.tell()
+}
+
+func (s *Sender) takeCameLocked() results {
+	came := s.came
+	s.came = results{}
+	return came
 }
 
 // unlock is release at the end of what may have changed whether something can leave: it gives the sender a turn on its
@@ -297,13 +302,15 @@ func (s *Sender) unlock() {
 		s.queuedOn = s.conn
 		next = s.conn
 	}
-	s.release()
+	came := s.takeCameLocked()
+	s.mu.Unlock()
 	if mend && !s.c.start(s.mend) {
 		s.close()
 	}
 	if next != nil && !next.enqueue(s) {
 		s.dropped(next, errNotSent)
 	}
+	came.tell()
 }
 
 // nextLocked returns the oldest batch that is not under way.

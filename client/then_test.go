@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sealmq/sealmq/wire"
 )
@@ -80,6 +81,31 @@ func TestThen(t *testing.T) {
 	}
 }
 
+// lockless is [told.then] that also takes the locks of the sender, as a program's own locks might be taken.
+func (t *told) lockless(tt *testing.T, n int, s *Sender) SendOption {
+	return func(p *Pending) {
+		t.then(n)(p)
+		then := p.then
+		p.then = func(sent Sent, err error) {
+			for _, lock := range []*sync.Mutex{&s.mu, &s.sealing} {
+				// Others may have it for a moment; who calls this never gives it back.
+				free := false
+				for range 2000 {
+					if free = lock.TryLock(); free {
+						lock.Unlock()
+						break
+					}
+					time.Sleep(time.Millisecond)
+				}
+				if !free {
+					tt.Error("a lock of the sender is held")
+				}
+			}
+			then(sent, err)
+		}
+	}
+}
+
 // However a message ends, it is told, and no lock is held meanwhile.
 func TestThenOfFailures(t *testing.T) {
 	f := newFake(t, 1)
@@ -89,11 +115,15 @@ func TestThenOfFailures(t *testing.T) {
 
 	t.Run("before it leaves", func(t *testing.T) {
 		got := newTold()
-		p := alice.Sender("box").Send(t.Context(), make([]byte, wire.BodyBytes+1), got.then(0))
+		s := alice.Sender("box")
+		p := s.Send(t.Context(), make([]byte, wire.BodyBytes+1), got.lockless(t, 0, s))
 		if _, err := p.Wait(t.Context()); !isCode(err, CodeTooLarge) || got.errs[0] != err {
 			t.Errorf("%v, %v", err, got.errs[0])
 		}
-		got.once(t, 1)
+		if _, err := alice.Send(t.Context(), "no name", nil, got.then(1)); !isCode(err, CodeBadRequest) || got.errs[1] != err {
+			t.Errorf("%v, %v", err, got.errs[1])
+		}
+		got.once(t, 2)
 	})
 	t.Run("refused", func(t *testing.T) {
 		f.onRequest(func(r *fakeRequest) fault {
@@ -106,7 +136,7 @@ func TestThenOfFailures(t *testing.T) {
 		got := newTold()
 		s := alice.Sender("box")
 		for i := range 5 {
-			s.Send(t.Context(), []byte("x"), got.then(i))
+			s.Send(t.Context(), []byte("x"), got.lockless(t, i, s))
 		}
 		if err := s.Flush(t.Context()); !isCode(err, CodePermissionDenied) {
 			t.Error(err)
@@ -115,6 +145,20 @@ func TestThenOfFailures(t *testing.T) {
 		got.once(t, 5)
 	})
 	t.Run("its time is up", func(t *testing.T) {
+		f.onRequest(func(r *fakeRequest) fault { _, ok := r.message.(*wire.Send); return fault{mute: ok} })
+		defer f.onRequest(nil)
+		got := newTold()
+		s := alice.Sender("box")
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		s.Send(ctx, []byte("x"), got.lockless(t, 0, s))
+		got.wait(t, 1)
+		if err := got.errs[0]; !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		got.once(t, 1)
+	})
+	t.Run("its caller gives up", func(t *testing.T) {
 		f.onRequest(func(r *fakeRequest) fault { _, ok := r.message.(*wire.Send); return fault{mute: ok} })
 		defer f.onRequest(nil)
 		got := newTold()
@@ -139,15 +183,17 @@ func TestThenOfFailures(t *testing.T) {
 		s := alice.Sender("box")
 		var waits []*Pending
 		for i := range 5 {
-			waits = append(waits, s.Send(t.Context(), []byte("x"), got.then(i)))
+			waits = append(waits, s.Send(t.Context(), []byte("x"), got.lockless(t, i, s)))
 		}
+		idle := alice.Sender("box") // has a session and no connection
 		alice.Close()
+		waits = append(waits, idle.Send(t.Context(), []byte("x"), got.lockless(t, 5, idle)))
 		for _, p := range waits {
 			if _, err := p.Wait(t.Context()); !isCode(err, CodeClosed) {
 				t.Error(err)
 			}
 		}
-		got.wait(t, 5)
-		got.once(t, 5)
+		got.wait(t, 6)
+		got.once(t, 6)
 	})
 }

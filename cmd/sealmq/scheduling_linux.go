@@ -40,6 +40,6 @@ func threadAsBatch(thread int) error {
 	if err != nil || attr.Policy != unix.SCHED_NORMAL {
 		return err
 	}
-	attr.Policy = unix.SCHED_BATCH
+	attr.Policy, attr.Runtime = unix.SCHED_BATCH, 0 // of the system's time slice, whatever it becomes
 	return unix.SchedSetAttr(thread, attr, 0)
 }
