@@ -43,10 +43,9 @@ func FdatasyncP50(dir string) (time.Duration, error) {
 }
 
 // MemoryRead is how long the processor waits for a word that is in none of its nearer caches: steps from place to place
-// over 8 MiB, in no order, each of which must come before the next is known. It says how much of a message's time is
-// waiting for memory, which with many mailboxes is most of it: 8 MiB are a part of what a node knows of 10,000 mailboxes,
-// and machines of the same processor give between 15 and 200 ns, as others use its last cache or not. It takes about a
-// tenth of a second.
+// over 8 MiB, in no order, each of which must come before the next is known. With many mailboxes most of a message's time
+// is such waiting: 8 MiB are a third of what a node knows of 10,000 mailboxes. Where several machines share a processor it
+// depends on who else uses its last cache. It takes about a tenth of a second.
 func MemoryRead() time.Duration {
 	const (
 		line  = 8 // words of 8 bytes

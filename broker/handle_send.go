@@ -27,7 +27,7 @@ func (c *conn) handleSend(request uint32, payload []byte) error {
 	if err != nil {
 		return c.failErr(request, g, err)
 	}
-	on := c.broker.basis()
+	on := c.broker.basis() // before anything is decided: what is taken back from here on is noticed by stands
 	u, err := c.use(g, m.Mailbox.ID)
 	if err == nil {
 		err = u.mayBy(on, wire.ActionSend)

@@ -45,7 +45,9 @@ func TestScheduleAsBatch(t *testing.T) {
 			setPolicy(thread, unix.SCHED_NORMAL)
 		}
 	})
-	if err := scheduleAsBatch(); err != nil {
+	if err := scheduleAsBatch(); err == unix.EPERM || err == unix.ENOSYS {
+		t.Skip("this system does not let a process choose: ", err)
+	} else if err != nil {
 		t.Fatal(err)
 	}
 	// Threads of later are started by those that there are.
@@ -76,7 +78,9 @@ func TestAChosenPolicyStays(t *testing.T) {
 		runtime.LockOSThread() // and the thread ends with the goroutine
 		thread := unix.Gettid()
 		if err := setPolicy(thread, unix.SCHED_IDLE); err != nil {
-			t.Error(err)
+			if err != unix.EPERM && err != unix.ENOSYS {
+				t.Error(err)
+			}
 			return
 		}
 		if err := threadAsBatch(thread); err != nil {
