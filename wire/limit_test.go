@@ -2,12 +2,12 @@ package wire
 
 import (
 	"errors"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sealmq/sealmq/internal/codec"
+	"github.com/sealmq/sealmq/internal/testkit"
 )
 
 // of returns n copies of v.
@@ -259,21 +259,20 @@ func TestHugeCountsTakeNoMemory(t *testing.T) {
 		TypeGrantListReply: nil, TypeSessionPut: ref, TypeSessionGet: ref, TypeSendReply: nil, TypeLeaseReply: nil,
 		TypeAck: append(slices.Clone(ref), make([]byte, 8)...),
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for _, header := range headers {
-		if err := new(Send).Decode(header); err == nil {
-			t.Error("send: parses")
-		}
-		count := header[mailboxBytes+10:]
-		for typ, front := range counted {
-			if err := New(typ).Decode(slices.Concat(front, count)); err == nil {
-				t.Errorf("%v: parses", typ)
+	took := testkit.AllocatedBytes(func() {
+		for _, header := range headers {
+			if err := new(Send).Decode(header); err == nil {
+				t.Error("send: parses")
+			}
+			count := header[mailboxBytes+10:]
+			for typ, front := range counted {
+				if err := New(typ).Decode(slices.Concat(front, count)); err == nil {
+					t.Errorf("%v: parses", typ)
+				}
 			}
 		}
-	}
-	runtime.ReadMemStats(&after)
-	if took := after.TotalAlloc - before.TotalAlloc; took > 64<<10 {
+	})
+	if took > 64<<10 {
 		t.Errorf("refusing took %d bytes", took)
 	}
 }

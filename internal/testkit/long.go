@@ -1,5 +1,5 @@
-// Package testkit holds what tests of several packages share: the -long flag, and file systems that lose power or
-// fail on purpose. Only tests import it.
+// Package testkit holds what tests of several packages share: the -long flag, a reading of what a call allocates, and
+// file systems that lose power or fail on purpose. Only tests import it.
 package testkit
 
 import (
