@@ -35,6 +35,9 @@ type Settings struct {
 	Seed      uint64  `json:"seed"`
 	Nodes     int     `json:"nodes,omitempty"`
 	Cluster   string  `json:"cluster"` // own: processes that the benchmark started; else the context's name
+	// Placement is the processor that each process was kept on, by "client" and the nodes' names; absent where they ran
+	// on any.
+	Placement map[string]int `json:"placement,omitempty"`
 }
 
 // Machine is what it ran on.

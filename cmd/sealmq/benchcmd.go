@@ -19,6 +19,9 @@ import (
 const benchHelp = `Without --context it starts nodes of its own as processes in a temporary directory and ends them
 afterwards; with it, it drives that cluster, and leaves its mailboxes there.
 
+Where there are fewer processors than processes, the client and each node are kept on one processor,
+and the result says which.
+
 Everything is on: TLS, at-rest encryption, sealed bodies, fsync by a quorum before the
 acknowledgement. Latency runs from handing a message to the client to its acknowledgement. Beside
 the figures stands how long fdatasync took on this disk in the same minute, and how long the
@@ -79,6 +82,7 @@ func (b *benchRun) run(ctx context.Context, w workload) (err error) {
 	defer os.RemoveAll(keys)
 	target := &bench.SealMQ{Keys: keys}
 	name, disk, nodes := "own", "", b.nodes
+	var placed placement
 	if b.context != "" {
 		file, err := b.loadContext()
 		if err != nil {
@@ -100,6 +104,9 @@ func (b *benchRun) run(ctx context.Context, w workload) (err error) {
 		defer home.Close()
 		disk = tree
 		target.Connect = client.FromContext(home.context)
+		if placed, err = place(home.Cluster); err != nil {
+			return err
+		}
 		b.o.Usage = func() (bench.Usage, error) { return usageOf(home.Cluster) }
 		if _, err := b.o.Usage(); errors.Is(err, errors.ErrUnsupported) {
 			b.o.Usage = nil
@@ -114,7 +121,7 @@ func (b *benchRun) run(ctx context.Context, w workload) (err error) {
 		return err
 	}
 	report.Target, report.Version = "sealmq", buildVersion().Version
-	report.Settings.Cluster, report.Settings.Nodes = name, nodes
+	report.Settings.Cluster, report.Settings.Nodes, report.Settings.Placement = name, nodes, placed
 	report.Machine.FdatasyncP50US = float64(fdatasync.Nanoseconds()) / 1000
 	report.Machine.MemoryReadNS = float64(bench.MemoryRead().Nanoseconds())
 	return b.out.document(benchDoc{report})
@@ -172,6 +179,9 @@ func (d benchDoc) render(p *page) {
 	cluster := fmt.Sprintf("%d nodes as processes of their own", s.Nodes)
 	if s.Cluster != "own" {
 		cluster = "the cluster of context " + s.Cluster
+	}
+	if s.Placement != nil {
+		cluster += ", each kept on one processor (" + placement(s.Placement).String() + "),"
 	}
 	p.line("%s on %s", cluster, strings.TrimSpace(fmt.Sprintf("%d cores  %s", m.Cores, m.CPU)))
 	rows := make([][]string, len(d.Runs))

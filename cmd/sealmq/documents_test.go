@@ -61,7 +61,8 @@ func TestDocuments(t *testing.T) {
 		demoDoc{Kind: "Demo", OK: true, Files: 3, Messages: 7, Bytes: 1234, FailoverMS: 612.5, BytesScanned: 1 << 30,
 			killed: "n2"},
 		benchDoc{&bench.Report{Kind: "BenchRun", Workload: "send", Target: "sealmq", Version: "devel",
-			Machine: bench.Machine{Cores: 2, OS: "linux"}, Runs: []bench.Run{{Messages: 10, Seconds: 1, PerSec: 10}}}},
+			Settings: bench.Settings{Nodes: 3, Cluster: "own", Placement: placement{"client": 0, "n1": 0, "n2": 1, "n3": 1}},
+			Machine:  bench.Machine{Cores: 2, OS: "linux"}, Runs: []bench.Run{{Messages: 10, Seconds: 1, PerSec: 10}}}},
 	}
 	var b bytes.Buffer
 	for _, d := range documents {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"sync"
@@ -91,4 +92,26 @@ func TestAChosenPolicyStays(t *testing.T) {
 		}
 	}()
 	<-checked
+}
+
+func TestStayOn(t *testing.T) {
+	free, err := processors()
+	if err != nil || len(free) != runtime.NumCPU() {
+		t.Fatalf("%v of %d processors, %v", free, runtime.NumCPU(), err)
+	}
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Skip("no other process to try it on: ", err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	for _, processor := range free {
+		if err := stayOn(other.Process.Pid, processor); err != nil {
+			t.Fatal(err)
+		}
+		var set unix.CPUSet
+		if err := unix.SchedGetaffinity(other.Process.Pid, &set); err != nil || set.Count() != 1 || !set.IsSet(processor) {
+			t.Errorf("kept on %d: %d processors, %v", processor, set.Count(), err)
+		}
+	}
 }
