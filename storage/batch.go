@@ -14,6 +14,7 @@ type Batch struct {
 	state, keys *pebble.Batch
 	k           [maxKey]byte
 	v           []byte
+	keyed       keyedOrder
 	err         error
 }
 
@@ -198,12 +199,6 @@ func (b *Batch) PutSession(day uint32, number uint64, id [16]byte, s *Session) {
 func (b *Batch) PutLiveSessions(day uint32, number uint64, sender [16]byte, l *LiveSessions) {
 	b.v = l.append(b.v[:0])
 	b.set(dayKey(b.k[:], b.group, day, number, sessionCount, sender))
-}
-
-// PutKeyed writes a keyed id.
-func (b *Batch) PutKeyed(window uint32, number uint64, sender, id [16]byte, k *Keyed) {
-	b.v = k.append(b.v[:0])
-	b.set(keyedKey(b.k[:], b.group, window, number, sender, id))
 }
 
 // PutProducer writes the counted ids of a producer.

@@ -35,11 +35,12 @@
 //	        g 31 mb[8] first seq[8]            addresses of messages that follow each other, within one page
 //	        g 40 day[4] mb[8] 0 sender[16]     live sessions of a sender
 //	        g 40 day[4] mb[8] 1 session[16]    session header
-//	        g 50 class window[4] mb[8] sender[16] id[16]         keyed id
+//	        g 50 class window[4] partition[2]    keyed ids, a bundle for each time that some were written
 //	        g 51 class window[4] mb[8] sender[16] producer[8]    counted ids of a producer
 //	        g 60 bucket[4] mb[8]               messages that expire in a bucket of ten minutes
 //	        g 70 id[8]                         grant
 //	        ffff 00                            format of the store
+//	        ffff 01                            seed of the partitions of keyed ids
 //	keys/   g 00, g 01                         as in state/
 //	        g 10 mailbox id[16] generation[4]  secret[32]
 //	        ffff 00                            format of the store

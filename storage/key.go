@@ -26,6 +26,9 @@ const (
 	tableGrant    = 0x70
 
 	tableSecret = 0x10 // in keys/
+
+	tableFormat = 0x00 // of formatGroup
+	tableSeed   = 0x01
 )
 
 // formatGroup is the group of rows that are about a whole store.
@@ -55,12 +58,13 @@ func newKey(buf []byte, group uint16, table byte) key {
 }
 
 func (k key) u8(v byte) key      { return append(k, v) }
+func (k key) u16(v uint16) key   { return binary.BigEndian.AppendUint16(k, v) }
 func (k key) u32(v uint32) key   { return binary.BigEndian.AppendUint32(k, v) }
 func (k key) u64(v uint64) key   { return binary.BigEndian.AppendUint64(k, v) }
 func (k key) bytes(v []byte) key { return append(k, v...) }
 func (k key) str(v string) key   { return append(k, v...) }
 
-// maxKey is the capacity of a key buffer: the longest key without a name, the keyed id's, with room to spare.
+// maxKey is the capacity of a key buffer: the longest key without a name, a producer's, with room to spare.
 const maxKey = 64
 
 // after returns the smallest key that does not begin with prefix, nil if there is none.
@@ -76,10 +80,6 @@ func after(prefix []byte) []byte {
 
 func dayKey(buf []byte, group uint16, day uint32, mailbox uint64, kind byte, id [16]byte) key {
 	return newKey(buf, group, tableSession).u32(day).u64(mailbox).u8(kind).bytes(id[:])
-}
-
-func keyedKey(buf []byte, group uint16, window uint32, mailbox uint64, sender, id [16]byte) key {
-	return newKey(buf, group, tableKeyed).u8(DedupClass).u32(window).u64(mailbox).bytes(sender[:]).bytes(id[:])
 }
 
 func producerKey(buf []byte, group uint16, window uint32, mailbox uint64, sender [16]byte, producer [8]byte) key {

@@ -13,17 +13,18 @@ import (
 type Reader struct {
 	state, keys pebble.Reader
 	group       uint16
+	seed        *keyedSeed
 }
 
 // Reader returns a reader of a group's rows as they are at each call.
 func (s *Stores) Reader(group uint16) Reader {
-	return Reader{state: s.dbs[State], keys: s.dbs[Keys], group: group}
+	return Reader{state: s.dbs[State], keys: s.dbs[Keys], group: group, seed: s.seed}
 }
 
 // Snapshot returns a reader of a group's rows as they are now. It must be closed soon: it holds back compactions.
 func (s *Stores) Snapshot(group uint16) (Reader, io.Closer) {
 	state, keys := s.dbs[State].NewSnapshot(), s.dbs[Keys].NewSnapshot()
-	return Reader{state: state, keys: keys, group: group}, closers{state, keys}
+	return Reader{state: state, keys: keys, group: group, seed: s.seed}, closers{state, keys}
 }
 
 type closers []io.Closer
@@ -143,26 +144,6 @@ func (r Reader) LiveSessions(day uint32, number uint64, sender [16]byte) (LiveSe
 	var l LiveSessions
 	err := get(r.state, dayKey(k[:], r.group, day, number, sessionCount, sender), l.decode)
 	return l, err
-}
-
-// Keyed reads a keyed id of a window.
-func (r Reader) Keyed(window uint32, number uint64, sender, id [16]byte) (Keyed, error) {
-	var k [maxKey]byte
-	var row Keyed
-	err := get(r.state, keyedKey(k[:], r.group, window, number, sender, id), row.decode)
-	return row, err
-}
-
-// KeyedIDs calls fn with every keyed id of a window, mailbox by mailbox.
-func (r Reader) KeyedIDs(window uint32, fn func(number uint64, sender, id [16]byte) error) error {
-	prefix := r.key(nil, tableKeyed).u8(DedupClass).u32(window)
-	return r.scan(prefix, after(prefix), func(k, _ []byte) error {
-		rest := k[len(prefix):]
-		if len(rest) != 40 {
-			return damaged("keyed id", errValue)
-		}
-		return fn(binary.BigEndian.Uint64(rest), [16]byte(rest[8:]), [16]byte(rest[24:]))
-	})
 }
 
 // Producer reads the counted ids of a producer in a window into p.

@@ -56,25 +56,6 @@ func (p *Producer) read(r *codec.Reader) {
 	}
 }
 
-// Keyed is what is remembered of a keyed id.
-type Keyed struct {
-	Seq uint64
-	Tag [16]byte
-}
-
-func (k *Keyed) append(dst []byte) []byte {
-	dst = append(dst, rowVersion)
-	dst = codec.AppendUvarint(dst, k.Seq)
-	return append(dst, k.Tag[:]...)
-}
-
-func (k *Keyed) decode(row []byte) error {
-	r := codec.NewReader(row)
-	version(&r)
-	k.Seq, k.Tag = r.Uvarint(), r.Array16()
-	return damaged("keyed id", r.Done())
-}
-
 // Session is a session header as the leader sealed it.
 type Session struct {
 	Sender          [16]byte // hash of the principal that put it

@@ -54,7 +54,42 @@ func (n *numberRow) decode(row []byte) (err error) {
 	return err
 }
 
+// keyedBundles is the row of a partition.
+type keyedBundles struct{ bundles [][]KeyedRow }
+
+func (p *keyedBundles) append(dst []byte) []byte {
+	for _, rows := range p.bundles {
+		order := make([]uint32, len(rows))
+		for i := range order {
+			order[i] = uint32(i)
+		}
+		dst = appendKeyedBundle(dst, rows, order)
+	}
+	return dst
+}
+
+func (p *keyedBundles) decode(row []byte) error {
+	p.bundles = nil
+	var lengths []int
+	for rest := row; len(rest) > 0; {
+		ids, next, err := cutKeyedBundle(rest)
+		if err != nil {
+			return err
+		}
+		lengths, rest = append(lengths, len(ids)/keyedIDBytes), next
+	}
+	var all []KeyedRow
+	err := eachKeyed(keyedKey(nil, 1, 0, 0), row, func(r *KeyedRow) error { all = append(all, *r); return nil })
+	for _, n := range lengths {
+		if n <= len(all) {
+			p.bundles, all = append(p.bundles, all[:n:n]), all[n:]
+		}
+	}
+	return err
+}
+
 var (
+	_ record = (*keyedBundles)(nil)
 	_ record = (*Mailbox)(nil)
 	_ record = (*MailboxState)(nil)
 	_ record = (*GroupState)(nil)
@@ -62,7 +97,6 @@ var (
 	_ record = (*Expiry)(nil)
 	_ record = (*Page)(nil)
 	_ record = (*Producer)(nil)
-	_ record = (*Keyed)(nil)
 	_ record = (*Session)(nil)
 	_ record = (*LiveSessions)(nil)
 	_ record = (*Grant)(nil)
@@ -128,11 +162,13 @@ func samples() map[string]record {
 			Inline:    sampleAddresses(),
 			Page:      page,
 		},
-		"addresses":     &addresses,
-		"page":          &page,
-		"expiry":        &Expiry{1, 0},
-		"producer":      &producer,
-		"keyed":         &Keyed{300, id16(1)},
+		"addresses": &addresses,
+		"page":      &page,
+		"expiry":    &Expiry{1, 0},
+		"producer":  &producer,
+		"keyed ids": &keyedBundles{bundles: [][]KeyedRow{
+			{{KeyedID{0, 300, id16(1), id16(2)}, Keyed{1 << 40, id16(3)}}, {KeyedID{0, 1, id16(4), id16(5)}, Keyed{1, id16(6)}}},
+		}},
 		"session":       &Session{id16(1), 30_000_000, []byte("sealed header")},
 		"live sessions": &LiveSessions{[]uint32{30_000_000, 30_000_060}},
 		"grant":         &Grant{Subject: "svc.*", Resource: "team.>", Grantor: "operator/root", Actions: 5, CreatedMillis: 1_800_000_000_000},

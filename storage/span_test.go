@@ -50,7 +50,7 @@ func TestSpanEnds(t *testing.T) {
 }
 
 // flushed writes a batch of the group and flushes it.
-func flushed(t *testing.T, s *Stores, group uint16, write func(b *Batch)) {
+func flushed(t testing.TB, s *Stores, group uint16, write func(b *Batch)) {
 	t.Helper()
 	b := s.NewBatch(group)
 	defer b.Close()
@@ -89,7 +89,7 @@ func TestCompactionsLeaveWhatStaysAlone(t *testing.T) {
 			for n := range uint64(mailboxes) {
 				b.PutState(n, &MailboxState{Next: 1})
 				b.PutAddresses(n, 0, []Address{{Index: n}})
-				b.PutKeyed(7, n, [16]byte{1}, [16]byte{byte(n)}, &Keyed{Seq: n})
+				b.PutKeyed([]KeyedRow{{KeyedID{7, n, [16]byte{1}, [16]byte{byte(n)}}, Keyed{Seq: n}}})
 				b.PutExpiry(7, n, &Expiry{})
 			}
 		})
@@ -134,8 +134,8 @@ func TestADeletionOfWindowsIsOneFile(t *testing.T) {
 	s := openOn(t, vfs.NewMem(), true)
 	defer closeStores(t, s)
 	flushed(t, s, 1, func(b *Batch) {
-		b.PutKeyed(2_999_999, 1, [16]byte{1}, [16]byte{2}, &Keyed{Seq: 1})
-		b.PutKeyed(3_000_001, 1, [16]byte{1}, [16]byte{2}, &Keyed{Seq: 1})
+		b.PutKeyed([]KeyedRow{{KeyedID{2_999_999, 1, [16]byte{1}, [16]byte{2}}, Keyed{Seq: 1}}})
+		b.PutKeyed([]KeyedRow{{KeyedID{3_000_001, 1, [16]byte{1}, [16]byte{2}}, Keyed{Seq: 1}}})
 	})
 	flushed(t, s, 1, func(b *Batch) { b.DropDedup(0, 3_000_000) })
 	if n := len(tables(t, s, 1, tableKeyed)); n > 5 {

@@ -24,12 +24,13 @@ var (
 )
 
 // Format is the version of the keyspace and of all rows together. A store of another is refused.
-const Format = 2
+const Format = 3
 
 // Stores are the open stores of a node.
 type Stores struct {
 	dbs    [kinds]*pebble.DB
 	shared shared
+	seed   *keyedSeed
 
 	// keysBehind is where keys/ stands for groups whose applied row in it is behind, because nothing was written with it.
 	keysMu     sync.Mutex
@@ -64,6 +65,11 @@ func create(o Options, k Kind) (err error) {
 	if err := db.Set(formatKey(), []byte{Format, byte(k)}, pebble.NoSync); err != nil {
 		return err
 	}
+	if k == State {
+		if err := db.Set(seedKey(), newKeyedSeed(), pebble.NoSync); err != nil {
+			return err
+		}
+	}
 	return db.Flush()
 }
 
@@ -76,7 +82,8 @@ func syncDir(fs vfs.FS, path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func formatKey() []byte { return newKey(nil, formatGroup, 0) }
+func formatKey() []byte { return newKey(nil, formatGroup, tableFormat) }
+func seedKey() []byte   { return newKey(nil, formatGroup, tableSeed) }
 
 // Open opens the three stores. It makes nothing: a missing one is an error, found before any is touched.
 func Open(o Options) (_ *Stores, err error) {
@@ -102,6 +109,13 @@ func Open(o Options) (_ *Stores, err error) {
 		if err := checkFormat(s.dbs[k], k); err != nil {
 			return nil, fmt.Errorf("opening store %s: %w", k, err)
 		}
+	}
+	s.seed = new(keyedSeed)
+	if err := get(s.dbs[State], seedKey(), s.seed.decode); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			err = damaged("seed of keyed ids", err)
+		}
+		return nil, fmt.Errorf("opening store %s: %w", State, err)
 	}
 	return s, nil
 }
@@ -290,7 +304,7 @@ func versionIs(r *codec.Reader, want uint8) {
 }
 
 const (
-	// rowVersion is the first byte of every row but those that hold addresses.
+	// rowVersion is the first byte of every row but those that hold addresses or keyed ids.
 	rowVersion = 1
 	// addressVersion is theirs. In version 1 a row had the addresses that one command stored.
 	addressVersion = 2

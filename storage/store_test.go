@@ -19,11 +19,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func optionsOn(t *testing.T, fs vfs.FS) Options {
+func optionsOn(t testing.TB, fs vfs.FS) Options {
 	return Options{Dir: "data", FS: func(Kind) vfs.FS { return fs }, Fatal: func(err error) { t.Errorf("failed: %v", err) }}
 }
 
-func openOn(t *testing.T, fs vfs.FS, create bool) *Stores {
+func openOn(t testing.TB, fs vfs.FS, create bool) *Stores {
 	t.Helper()
 	o := optionsOn(t, fs)
 	if create {
@@ -38,7 +38,7 @@ func openOn(t *testing.T, fs vfs.FS, create bool) *Stores {
 	return s
 }
 
-func closeStores(t *testing.T, s *Stores) {
+func closeStores(t testing.TB, s *Stores) {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestForeignStore(t *testing.T) {
 					closeStores(t, s)
 				}
 				t.Errorf("opened with %v", err)
-			} else if name == "older format" && !strings.Contains(err.Error(), "version 1, and this program reads version 2") {
+			} else if name == "older format" && !strings.Contains(err.Error(), "version 1, and this program reads version 3") {
 				t.Errorf("does not name the versions: %v", err)
 			}
 		})

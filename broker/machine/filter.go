@@ -31,21 +31,22 @@ func (f *filter) begin(window uint32, whole bool) {
 	*f = filter{window: window, whole: whole}
 }
 
-// filterReadIDs is how many ids of a window are read when a machine is opened. More would delay the start for longer
-// than they save.
-const filterReadIDs = 1 << 16
+// filterReadIDs is how many ids of a window are read when a machine is opened: about a quarter of a second for each window
+// and group. With more, every message with a key is looked for in the store until the window is over, which takes 13 us
+// and more (storage, BenchmarkKeyed).
+const filterReadIDs = 1 << 21
 
 // readFilters fills the filters with what the store has of the current window and of the one before.
 func (m *Mail) readFilters(limit int) error {
 	for i := range m.filters {
 		f := &m.filters[i]
 		f.begin(m.window-uint32(i), m.window >= uint32(i))
-		err := m.reader.KeyedIDs(f.window, func(number uint64, sender, id [16]byte) error {
+		err := m.reader.KeyedIDs(f.window, func(id *storage.KeyedRow) error {
 			if f.ids >= limit {
 				f.begin(f.window, false)
 				return storage.ErrStop
 			}
-			f.add(idHash(number, sender, id))
+			f.add(idHash(id.Mailbox, id.Sender, id.ID))
 			return nil
 		})
 		if err != nil {

@@ -1,0 +1,275 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// keyedN makes ids that differ in few bits, as application keys do not, in two windows.
+func keyedN(n int) KeyedRow {
+	r := KeyedRow{KeyedID: KeyedID{Window: uint32(7 + n%2), Mailbox: uint64(n % 3), Sender: id16(byte(n % 5))}}
+	binary.BigEndian.PutUint32(r.ID[12:], uint32(n))
+	r.Seq, r.Tag = uint64(n)<<20, id16(byte(n))
+	return r
+}
+
+// byWindow is the order in which a machine writes them.
+func byWindow(a, b KeyedRow) int { return int(a.Window) - int(b.Window) }
+
+// What is written in pieces, across flushes and compactions, is found, and nothing else is.
+func TestKeyedIDsAreFound(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openOn(t, fs, true)
+	rng := rand.New(rand.NewPCG(3, 4))
+	order := rng.Perm(20_000)
+	absent := order[15_000:]
+	index := 0
+	for written := 0; written < 15_000; {
+		n := min(1+rng.IntN(4_000), 15_000-written)
+		var rows []KeyedRow
+		for _, i := range order[written : written+n] {
+			rows = append(rows, keyedN(i))
+		}
+		slices.SortStableFunc(rows, byWindow)
+		index++
+		flushed(t, s, 1, func(b *Batch) { b.PutKeyed(rows) })
+		if written += n; index%4 == 0 {
+			if err := s.dbs[State].Compact(t.Context(), []byte{0}, []byte{0xff}, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	closeStores(t, s)
+	s = openOn(t, fs, false) // the seed is the same again
+	defer closeStores(t, s)
+	r := s.Reader(1)
+	for _, i := range order[:15_000] {
+		want := keyedN(i)
+		if got, err := r.Keyed(&want.KeyedID); err != nil || got != want.Keyed {
+			t.Fatalf("id %d: %v, %v", i, got, err)
+		}
+	}
+	for _, i := range absent {
+		id := keyedN(i).KeyedID
+		if got, err := r.Keyed(&id); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("id %d, which is not there: %v, %v", i, got, err)
+		}
+	}
+	for _, change := range []func(*KeyedID){
+		func(k *KeyedID) { k.Window ^= 15 }, func(k *KeyedID) { k.Mailbox += 3 },
+		func(k *KeyedID) { k.Sender[15]++ }, func(k *KeyedID) { k.ID[0]++ },
+	} {
+		id := keyedN(order[0]).KeyedID
+		change(&id)
+		if got, err := r.Keyed(&id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%+v: %v, %v", id, got, err)
+		}
+	}
+	for window := range uint32(2) {
+		seen := map[KeyedRow]bool{}
+		if err := r.KeyedIDs(7+window, func(k *KeyedRow) error { seen[*k] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for _, i := range order[:15_000] {
+			if k := keyedN(i); k.Window == 7+window {
+				want++
+				if !seen[k] {
+					t.Fatalf("id %d is not listed", i)
+				}
+			}
+		}
+		if len(seen) != want {
+			t.Errorf("window %d lists %d ids, want %d", 7+window, len(seen), want)
+		}
+	}
+	flushed(t, s, 1, func(b *Batch) { b.DropDedup(7, 8) })
+	for _, i := range order[:100] {
+		k := keyedN(i)
+		if _, err := r.Keyed(&k.KeyedID); (err == nil) != (k.Window == 8) {
+			t.Errorf("id %d of window %d after window 7 was dropped: %v", i, k.Window, err)
+		}
+	}
+}
+
+// Two stores partition ids differently and write them in other pieces: they have the same rows and the same digest.
+func TestDigestDoesNotKnowPartitions(t *testing.T) {
+	digest := func(piece, change int) (d [32]byte, rows map[string]string) {
+		s := openOn(t, vfs.NewMem(), true)
+		defer closeStores(t, s)
+		var all []KeyedRow
+		for i := range 3_000 {
+			k := keyedN(i)
+			if i == change {
+				k.Seq++
+			}
+			all = append(all, k)
+		}
+		slices.SortStableFunc(all, byWindow)
+		for part := range slices.Chunk(all, piece) {
+			b := s.NewBatch(1)
+			b.PutKeyed(part)
+			if err := errors.Join(b.Commit(mark(5), mark(5)), b.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rows = map[string]string{}
+		err := s.Reader(1).Rows(func(k, row []byte) error { rows[string(k)] = string(row); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err = s.Reader(1).Digest(); err != nil {
+			t.Fatal(err)
+		}
+		return d, rows
+	}
+	one, rows := digest(3_000, -1)
+	if len(rows) != 3_001 {
+		t.Errorf("%d rows of 3,000 ids and what is applied", len(rows))
+	}
+	other, otherRows := digest(7, -1)
+	if one != other {
+		t.Error("the digest depends on how ids were written")
+	}
+	for k, row := range rows {
+		if otherRows[k] != row {
+			t.Fatalf("row %x is %x, and %x in the other store", k, row, otherRows[k])
+		}
+	}
+	if third, _ := digest(3_000, 1_234); third == one {
+		t.Error("the digest does not see what is remembered of an id")
+	}
+}
+
+// Whoever does not know the seed cannot choose ids that meet.
+func TestPartitionsAreFilledAlike(t *testing.T) {
+	counts := map[uint16]int{}
+	seed := new(keyedSeed)
+	if err := seed.decode(newKeyedSeed()); err != nil {
+		t.Fatal(err)
+	}
+	const ids = 64 * keyedPartitions
+	for i := range ids {
+		k := keyedN(i)
+		counts[seed.partition(&k.KeyedID)]++
+	}
+	for partition, n := range counts {
+		if partition >= keyedPartitions || n > 64+10*8 {
+			t.Errorf("%d ids in partition %d, of 64 on average", n, partition)
+		}
+	}
+	if len(counts) < keyedPartitions*9/10 {
+		t.Errorf("%d partitions of %d are used", len(counts), keyedPartitions)
+	}
+}
+
+// A bundle has so many ids at most; more of a partition make another.
+func TestLongKeyedBundles(t *testing.T) {
+	s := openOn(t, vfs.NewMem(), true)
+	defer closeStores(t, s)
+	*s.seed = keyedSeed{} // which is what nobody draws: one partition for all
+	rows := make([]KeyedRow, maxKeyedBundle+2)
+	for i := range rows {
+		rows[i] = keyedN(2 * i)
+	}
+	flushed(t, s, 1, func(b *Batch) { b.PutKeyed(rows) })
+	for _, i := range []int{0, maxKeyedBundle - 1, maxKeyedBundle, maxKeyedBundle + 1} {
+		if got, err := s.Reader(1).Keyed(&rows[i].KeyedID); err != nil || got != rows[i].Keyed {
+			t.Errorf("id %d: %v, %v", i, got, err)
+		}
+	}
+}
+
+func TestDamagedKeyedRows(t *testing.T) {
+	bundle := appendKeyedBundle(nil, []KeyedRow{keyedN(1)}, []uint32{0})
+	id := keyedN(1).KeyedID
+	for name, row := range map[string][]byte{
+		"version":         slices.Concat([]byte{1}, bundle[1:]),
+		"no ids":          {keyedVersion, 0, 0},
+		"cut":             bundle[:len(bundle)-1],
+		"a second bundle": slices.Concat(bundle, []byte{keyedVersion, 0}),
+	} {
+		s := openOn(t, vfs.NewMem(), true)
+		if err := s.dbs[State].Merge(keyedKey(nil, 1, id.Window, s.seed.partition(&id)), row, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+		if name != "a second bundle" { // which nobody has to read for the first
+			if _, err := s.Reader(1).Keyed(&id); !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := s.Reader(1).Digest(); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: the digest says %v", name, err)
+		}
+		if err := s.Reader(1).KeyedIDs(id.Window, func(*KeyedRow) error { return nil }); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: the list says %v", name, err)
+		}
+		closeStores(t, s)
+	}
+}
+
+// Without its seed a store would not find what it has.
+func TestStoreWithoutSeed(t *testing.T) {
+	for name, change := range map[string]func(*pebble.DB) error{
+		"none":  func(db *pebble.DB) error { return db.Delete(seedKey(), pebble.NoSync) },
+		"short": func(db *pebble.DB) error { return db.Set(seedKey(), newKeyedSeed()[:80], pebble.NoSync) },
+	} {
+		fs := vfs.NewMem()
+		s := openOn(t, fs, true)
+		if bytes.Equal(newKeyedSeed(), newKeyedSeed()) {
+			t.Fatal("two seeds are one")
+		}
+		if err := errors.Join(change(s.dbs[State]), s.dbs[State].Flush()); err != nil {
+			t.Fatal(err)
+		}
+		closeStores(t, s)
+		if s, err := Open(optionsOn(t, fs)); err == nil {
+			closeStores(t, s)
+			t.Errorf("%s: opened", name)
+		} else if !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// BenchmarkKeyed looks for ids of a window that a group filled at 1,700 a second for ten minutes, half of which are
+// there, and reads them all, as a start does.
+func BenchmarkKeyed(b *testing.B) {
+	fs := vfs.NewMem()
+	s := openOn(b, fs, true)
+	defer closeStores(b, s)
+	const ids, piece = 1 << 20, 32 << 10
+	for first := 0; first < ids; first += piece {
+		rows := make([]KeyedRow, piece)
+		for i := range rows {
+			rows[i] = keyedN(2 * (first + i))
+		}
+		flushed(b, s, 1, func(batch *Batch) { batch.PutKeyed(rows) })
+	}
+	r := s.Reader(1)
+	b.Run("find", func(b *testing.B) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		for b.Loop() {
+			k := keyedN(2 * rng.IntN(2*ids))
+			if _, err := r.Keyed(&k.KeyedID); err != nil && !errors.Is(err, ErrNotFound) {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("list", func(b *testing.B) {
+		for b.Loop() {
+			n := 0
+			if err := r.KeyedIDs(7, func(*KeyedRow) error { n++; return nil }); err != nil || n != ids {
+				b.Fatal(n, err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/ids, "ns/id")
+	})
+}
