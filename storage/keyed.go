@@ -229,10 +229,11 @@ func eachKeyed(k, row []byte, fn func(*KeyedRow) error) error {
 	return nil
 }
 
-// bundles is how the bundles of a row come together. Which is first makes no difference, so that none has to be moved
-// for another.
+// bundles is how the bundles of a row come together. It has the name of Pebble's own merger, which every store knows
+// and every tool of Pebble has: that one puts older bundles first, for which it copies all that there is each time, and
+// here the order makes no difference.
 var bundles = &pebble.Merger{
-	Name: "sealmq.bundles", // which a store keeps: it is refused with another
+	Name: pebble.DefaultMerger.Name,
 	Merge: func(_, bundle []byte) (pebble.ValueMerger, error) {
 		m := bundleMemory.Get().(*mergedBundles)
 		m.row = append(m.row[:0], bundle...)

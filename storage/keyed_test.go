@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -148,26 +150,78 @@ func TestDigestDoesNotKnowPartitions(t *testing.T) {
 	}
 }
 
-// Whoever does not know the seed cannot choose ids that meet.
+// Whatever ids have in common, every field and both halves of the mailbox's number, they are spread.
 func TestPartitionsAreFilledAlike(t *testing.T) {
-	counts := map[uint16]int{}
+	rng := rand.New(rand.NewPCG(5, 6))
 	seed := new(keyedSeed)
-	if err := seed.decode(newKeyedSeed()); err != nil {
-		t.Fatal(err)
+	for i := range seed {
+		seed[i] = rng.Uint64()
 	}
-	const ids = 64 * keyedPartitions
-	for i := range ids {
-		k := keyedN(i)
-		counts[seed.partition(&k.KeyedID)]++
-	}
-	for partition, n := range counts {
-		if partition >= keyedPartitions || n > 64+10*8 {
-			t.Errorf("%d ids in partition %d, of 64 on average", n, partition)
+	for name, differ := range map[string]func(k *KeyedID){
+		"mailbox":      func(k *KeyedID) { k.Mailbox = rng.Uint64() & (1<<32 - 1) },
+		"mailbox high": func(k *KeyedID) { k.Mailbox = rng.Uint64() << 32 },
+		"sender":       func(k *KeyedID) { binary.BigEndian.PutUint32(k.Sender[4*rng.IntN(4):], rng.Uint32()) },
+		"id":           func(k *KeyedID) { binary.BigEndian.PutUint32(k.ID[4*rng.IntN(4):], rng.Uint32()) },
+	} {
+		var counts [keyedPartitions]int
+		for range 64 * keyedPartitions {
+			var id KeyedID
+			differ(&id)
+			counts[seed.partition(&id)]++
+		}
+		if most := slices.Max(counts[:]); most > 64+8*8 {
+			t.Errorf("%s: %d ids in one partition, of 64 on average", name, most)
 		}
 	}
-	if len(counts) < keyedPartitions*9/10 {
-		t.Errorf("%d partitions of %d are used", len(counts), keyedPartitions)
+}
+
+// Rows are read while others come, are flushed and compacted: their memory is nobody else's.
+func TestKeyedIDsAreReadWhileTheyAreWritten(t *testing.T) {
+	s := openOn(t, vfs.NewMem(), true)
+	defer closeStores(t, s)
+	const pieces, piece = 30, 2_000
+	var written atomic.Int64
+	var wait sync.WaitGroup
+	for range 2 {
+		wait.Go(func() {
+			for n := 0; n < pieces*piece; {
+				if n = int(written.Load()); n == 0 {
+					continue
+				}
+				for i := range 100 {
+					want := keyedN(2 * (i * (n - 1) / 99))
+					if got, err := s.Reader(1).Keyed(&want.KeyedID); err != nil || got != want.Keyed {
+						t.Errorf("id %d: %v, %v", i, got, err)
+						return
+					}
+				}
+			}
+		})
 	}
+	wait.Go(func() {
+		for n := 0; n < pieces*piece; {
+			n = int(written.Load())
+			listed := 0
+			if err := s.Reader(1).KeyedIDs(7, func(*KeyedRow) error { listed++; return nil }); err != nil || listed < n {
+				t.Errorf("lists %d ids of %d, %v", listed, n, err)
+				return
+			}
+		}
+	})
+	for p := range pieces {
+		var rows []KeyedRow
+		for i := range piece {
+			rows = append(rows, keyedN(2*(p*piece+i)))
+		}
+		flushed(t, s, 1, func(b *Batch) { b.PutKeyed(rows) })
+		if p%5 == 0 {
+			if err := s.dbs[State].Compact(t.Context(), []byte{0}, []byte{0xff}, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		written.Store(int64((p + 1) * piece))
+	}
+	wait.Wait()
 }
 
 // A bundle has so many ids at most; more of a partition make another.
@@ -235,6 +289,8 @@ func TestStoreWithoutSeed(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		} else if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
+		} else if _, err := Inspect(optionsOn(t, fs), 1); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: to inspect: %v", name, err)
 		}
 	}
 }

@@ -70,8 +70,8 @@ type sizes struct {
 func (k Kind) sizes() sizes {
 	switch k {
 	case State:
-		// Rows of different mailboxes come in no order, and finding their place in a memtable costs a cache miss a level:
-		// 8 MiB took a quarter less time than 32 (BenchmarkBacklog).
+		// Rows of different mailboxes come in no order, and finding their place in a memtable costs a cache miss a level: so
+		// memtables are small.
 		// Small tables make many files of L0. Compacting them four at a time, into a base that is full of session headers,
 		// was a quarter of a node's work with 10,000 busy mailboxes; nearly all reads end in a memtable, a cache or a filter.
 		return sizes{memTable: 8 << 20, memTables: 8, base: 64 << 20, compactions: 2, l0: 16, l0Stop: 48}

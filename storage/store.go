@@ -110,14 +110,22 @@ func Open(o Options) (_ *Stores, err error) {
 			return nil, fmt.Errorf("opening store %s: %w", k, err)
 		}
 	}
-	s.seed = new(keyedSeed)
-	if err := get(s.dbs[State], seedKey(), s.seed.decode); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			err = damaged("seed of keyed ids", err)
-		}
-		return nil, fmt.Errorf("opening store %s: %w", State, err)
+	if err := s.readSeed(); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Stores) readSeed() error {
+	s.seed = new(keyedSeed)
+	err := get(s.dbs[State], seedKey(), s.seed.decode)
+	if errors.Is(err, ErrNotFound) {
+		err = damaged("seed of keyed ids", err)
+	}
+	if err != nil {
+		return fmt.Errorf("opening store %s: %w", State, err)
+	}
+	return nil
 }
 
 // Inspect reads up to where the stores have applied the first groups, the lower of state/ and keys/ for each, and
@@ -139,6 +147,9 @@ func Inspect(o Options, groups int) (applied []Applied, err error) {
 		if err := checkFormat(s.dbs[k], k); err != nil {
 			return nil, fmt.Errorf("opening store %s: %w", k, err)
 		}
+	}
+	if err := s.readSeed(); err != nil {
+		return nil, err
 	}
 	for group := range groups {
 		a, err := s.DurableApplied(uint16(group))

@@ -125,6 +125,24 @@ func TestForeignStore(t *testing.T) {
 			}
 		})
 	}
+	t.Run("older merger", func(t *testing.T) { // stores of format 2 were made with Pebble's own
+		fs := vfs.NewMem()
+		for _, k := range Kinds() {
+			o := optionsOn(t, fs).pebble(k, shared{log: newLogger(optionsOn(t, fs))})
+			o.Merger = nil
+			db, err := pebble.Open(optionsOn(t, fs).path(k), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(db.Set(formatKey(), []byte{2, byte(k)}, pebble.NoSync), db.Flush(), db.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Open(optionsOn(t, fs)); !errors.Is(err, ErrFormat) ||
+			!strings.Contains(err.Error(), "version 2, and this program reads version 3") {
+			t.Errorf("opened with %v", err)
+		}
+	})
 	t.Run("swapped directories", func(t *testing.T) {
 		fs := vfs.NewMem()
 		closeStores(t, openOn(t, fs, true))

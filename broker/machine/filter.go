@@ -31,9 +31,9 @@ func (f *filter) begin(window uint32, whole bool) {
 	*f = filter{window: window, whole: whole}
 }
 
-// filterReadIDs is how many ids of a window are read when a machine is opened: about a quarter of a second for each window
-// and group. With more, every message with a key is looked for in the store until the window is over, which takes 13 us
-// and more (storage, BenchmarkKeyed).
+// filterReadIDs is how many ids of a window are read when a machine is opened: a quarter of a second for each window and
+// group, and more from a slow disk. With more ids, every message with a key is looked for in the store until the window
+// is over, which takes 13 us and more (storage, BenchmarkKeyed).
 const filterReadIDs = 1 << 21
 
 // readFilters fills the filters with what the store has of the current window and of the one before.

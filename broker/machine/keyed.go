@@ -63,9 +63,6 @@ func (k *keyedRows) grow() {
 	}
 }
 
-// waiting returns how many are not in the batch.
-func (k *keyedRows) waiting() int { return len(k.rows) - k.inBatch }
-
 // write puts what is not in the batch into it.
 func (k *keyedRows) write(b *storage.Batch) {
 	b.PutKeyed(k.rows[k.inBatch:])

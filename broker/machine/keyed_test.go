@@ -38,9 +38,12 @@ func TestKeyedRowsAreAMap(t *testing.T) {
 			if i == 2_500 { // a window ends; what is in the batch is found as before
 				rows.write(batch)
 				written = len(want)
+				if batch.Len() == 0 || rows.inBatch != written {
+					t.Fatalf("round %d: %d ids are %d rows of the batch", round, rows.inBatch, batch.Len())
+				}
 			}
-			if rows.waiting() != len(want)-written {
-				t.Fatalf("round %d: %d wait, of %d, and %d are in the batch", round, rows.waiting(), len(want), written)
+			if len(rows.rows) != len(want) || rows.inBatch != written {
+				t.Fatalf("round %d: %d ids of %d, %d of %d in the batch", round, len(rows.rows), len(want), rows.inBatch, written)
 			}
 		}
 		if err := batch.Close(); err != nil {

@@ -45,7 +45,7 @@ func (p *pending) reset() { p.any.Store(false); p.seen, p.messages = false, 0 }
 
 func (m *Mail) mayHold() bool {
 	may := !m.pending.seen && m.pending.messages < maxPendingMessages && len(m.touched) < maxPendingMailboxes &&
-		m.batch.Len()+m.keyed.waiting() < pendingRows(m.cache.limit)
+		m.batch.Len()+len(m.keyed.rows) < pendingRows(m.cache.limit)
 	m.pending.any.Store(may)
 	return may
 }

@@ -12,8 +12,9 @@ import (
 // placement is the processor of each process of a benchmark, by the process's name.
 type placement map[string]int
 
-// place keeps the client, which is this process, and the nodes each on one processor, where there are fewer processors
-// than processes (docs/decisions/0014). On larger machines, and where the system does not let it, they run anywhere.
+// place keeps the client, which is this process, and the nodes each on one processor, where processors are so few that
+// all get several processes, and as many (docs/decisions/0014). On other machines, and where the system does not let a
+// process choose, they run anywhere.
 func place(c *local.Cluster) (placement, error) {
 	free, err := processors()
 	if err != nil {
@@ -35,9 +36,9 @@ func place(c *local.Cluster) (placement, error) {
 	return p, nil
 }
 
-// shareOut gives every processor as many neighbours of the list, and nothing where there is a processor for each.
+// shareOut gives every processor as many neighbours of the list. Where that cannot be, or is one for each, nil.
 func shareOut(processors []int, names []string) placement {
-	if len(processors) >= len(names) {
+	if len(processors) >= len(names) || len(names)%len(processors) != 0 {
 		return nil
 	}
 	p := placement{}

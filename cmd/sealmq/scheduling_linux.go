@@ -48,9 +48,13 @@ func stayOn(pid, processor int) error {
 // eachThread calls do for every thread of a process, also for those that start before their starter's turn comes. What
 // do sets must be what a thread hands on to those that it starts.
 func eachThread(pid int, do func(thread int) error) error {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	if pid == os.Getpid() {
+		dir = "/proc/self/task" // which is right where /proc shows the processes of another name space, too
+	}
 	seen := map[int]bool{}
 	for {
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		tasks, err := os.ReadDir(dir)
 		if err != nil {
 			return err
 		}

@@ -106,7 +106,9 @@ func TestStayOn(t *testing.T) {
 	defer other.Wait()
 	defer other.Process.Kill()
 	for _, processor := range free {
-		if err := stayOn(other.Process.Pid, processor); err != nil {
+		if err := stayOn(other.Process.Pid, processor); err == unix.EPERM || err == unix.ENOSYS {
+			t.Skip("this system does not let a process choose: ", err)
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		var set unix.CPUSet
