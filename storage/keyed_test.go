@@ -30,11 +30,11 @@ func TestKeyedIDsAreFound(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openOn(t, fs, true)
 	rng := rand.New(rand.NewPCG(3, 4))
-	order := rng.Perm(20_000)
-	absent := order[15_000:]
+	order := rng.Perm(4_000)
+	absent := order[3_000:]
 	index := 0
-	for written := 0; written < 15_000; {
-		n := min(1+rng.IntN(4_000), 15_000-written)
+	for written := 0; written < 3_000; {
+		n := min(1+rng.IntN(800), 3_000-written)
 		var rows []KeyedRow
 		for _, i := range order[written : written+n] {
 			rows = append(rows, keyedN(i))
@@ -52,7 +52,7 @@ func TestKeyedIDsAreFound(t *testing.T) {
 	s = openOn(t, fs, false) // the seed is the same again
 	defer closeStores(t, s)
 	r := s.Reader(1)
-	for _, i := range order[:15_000] {
+	for _, i := range order[:3_000] {
 		want := keyedN(i)
 		if got, err := r.Keyed(&want.KeyedID); err != nil || got != want.Keyed {
 			t.Fatalf("id %d: %v, %v", i, got, err)
@@ -80,7 +80,7 @@ func TestKeyedIDsAreFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := 0
-		for _, i := range order[:15_000] {
+		for _, i := range order[:3_000] {
 			if k := keyedN(i); k.Window == 7+window {
 				want++
 				if !seen[k] {
@@ -179,7 +179,7 @@ func TestPartitionsAreFilledAlike(t *testing.T) {
 func TestKeyedIDsAreReadWhileTheyAreWritten(t *testing.T) {
 	s := openOn(t, vfs.NewMem(), true)
 	defer closeStores(t, s)
-	const pieces, piece = 30, 2_000
+	const pieces, piece = 12, 1_000
 	var written atomic.Int64
 	var wait sync.WaitGroup
 	for range 2 {
