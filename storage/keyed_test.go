@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -147,6 +148,36 @@ func TestDigestDoesNotKnowPartitions(t *testing.T) {
 	}
 	if third, _ := digest(3_000, 1_234); third == one {
 		t.Error("the digest does not see what is remembered of an id")
+	}
+}
+
+// TestPartitionVectors holds the bytes of a seed and the hash, computed from docs/FORMATS.md by another program. With
+// another hash a store would no longer find the ids that it has.
+func TestPartitionVectors(t *testing.T) {
+	row, err := hex.DecodeString("01" +
+		"e220a8397b1dcdaf6e789e6aa1b965f406c45d188009454ff88bb8a8724c81ec1b39896a51a8749b53cb9f0c747ea2ea" +
+		"2c829abe1f4532e1c584133ac916ab3c3ee5789041c98ac3f3b8488c368cb0a6657eecdd3cb13d09")
+	seed := new(keyedSeed)
+	if err := errors.Join(err, seed.decode(row)); err != nil {
+		t.Fatal(err)
+	}
+	if len(row) != len(newKeyedSeed()) {
+		t.Errorf("a seed is drawn with %d bytes, want %d", len(newKeyedSeed()), len(row))
+	}
+	for want, id := range map[uint16]*KeyedID{
+		1809: {},
+		248:  {Sender: id16(0), ID: id16(0)},
+		947:  {Mailbox: 1, Sender: id16(1), ID: id16(2)},
+		231:  {Mailbox: 1<<32 + 5, Sender: id16(200), ID: id16(17)},
+		570:  {Mailbox: 1<<64 - 1, Sender: id16(255), ID: id16(128)},
+	} {
+		if got := seed.partition(id); got != want {
+			t.Errorf("%+v belongs to partition %d, want %d", *id, got, want)
+		}
+		id.Window = 7 // which is not in the hash
+		if got := seed.partition(id); got != want {
+			t.Errorf("%+v belongs to partition %d, want %d", *id, got, want)
+		}
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 const benchHelp = `Without --context it starts nodes of its own as processes in a temporary directory and ends them
 afterwards; with it, it drives that cluster, and leaves its mailboxes there.
 
-Where every processor gets as many of the processes, and more than one, the client and each node
-are kept on one, and the result says which.
+Where client and nodes outnumber the processors and share out evenly over them, each is kept on one
+processor, and the result says which.
 
 Everything is on: TLS, at-rest encryption, sealed bodies, fsync by a quorum before the
 acknowledgement. Latency runs from handing a message to the client to its acknowledgement. Beside
