@@ -12,12 +12,13 @@ const (
 	// defaultCacheBytes bounds the mailboxes of a group that are kept in memory, by a rough count.
 	defaultCacheBytes = 16 << 20
 
-	mailboxCost  = 600
+	mailboxCost  = 1100 // with its room
 	pageCost     = 200
 	addressCost  = 56
 	spanCost     = 24
 	leaseCost    = 200
 	producerCost = 120
+	runsCost     = 40 // of a producer in the mailbox itself
 	sessionCost  = 60
 
 	// maxCachedSenders bounds what one mailbox keeps about its senders.
@@ -121,10 +122,15 @@ func (c *cache) shrink() {
 }
 
 func (mb *mailbox) measure() int {
-	cost := mailboxCost + len(mb.leases)*leaseCost + (len(mb.producers)+len(mb.inline))*producerCost +
-		mb.sessions.len()*sessionCost
+	cost := mailboxCost + len(mb.leases)*leaseCost + len(mb.producers)*producerCost + len(mb.inline)*runsCost
+	if n := mb.sessions.len(); n > roomSenders {
+		cost += n * sessionCost
+	}
 	for _, p := range mb.pages {
-		cost += pageCost + len(p.Spans)*spanCost + cap(p.addresses)*addressCost
+		cost += pageCost + len(p.Spans)*spanCost + cap(p.room)*addressCost
+		if cap(p.addresses) > cap(p.room) {
+			cost += cap(p.addresses) * addressCost // they have outgrown the room
+		}
 	}
 	return cost
 }
@@ -135,7 +141,7 @@ func (mb *mailbox) trim() {
 		mb.producers = nil
 	}
 	if mb.sessions.len() > maxCachedSenders {
-		mb.sessions = sessions{}
+		mb.sessions = sessions{few: mb.room.sessions[:0]}
 	}
 	if len(mb.pages) <= maxIdlePages {
 		return
@@ -157,15 +163,15 @@ func (mb *mailbox) trim() {
 // forgetAddresses lets go of where messages lie that nobody asks for: a backlog is in the store, and would push
 // mailboxes out that are worked on. What is inline stays: it is nowhere else.
 func (mb *mailbox) forgetAddresses() {
-	for _, p := range mb.pages {
+	for i, p := range mb.pages {
 		switch {
 		case p.end() >= mb.state.Next-1:
 			if len(p.addresses) > maxInlineAddresses {
 				p.forgetAddresses(mb.inlineAddresses)
 			}
-		case len(p.addresses) > 0:
+		case len(p.addresses) > 0 || p.room != nil:
 			p.forgetAddresses(0)
-			p.addresses = nil
+			mb.pages[i] = p.bare()
 		}
 	}
 }
@@ -174,11 +180,7 @@ func (mb *mailbox) forgetAddresses() {
 func (p *page) forgetAddresses(keep int) {
 	gone := len(p.addresses) - keep
 	kept := p.addresses[gone:]
-	if cap(p.addresses) > 2*maxInlineAddresses {
-		p.addresses = append(make([]storage.Address, 0, 2*maxInlineAddresses), kept...)
-	} else {
-		p.addresses = p.addresses[:copy(p.addresses, kept)]
-	}
+	p.addresses = append(p.room[:0], kept...)
 	p.known += uint64(gone)
 	p.rows, p.addressesRead = p.rows[:0], false
 }
@@ -213,10 +215,11 @@ func (m *Mail) load(row storage.Mailbox, err error) *mailbox {
 	if errors.Is(err, storage.ErrNotFound) || m.failed(err) {
 		return nil
 	}
-	mb := &mailbox{row: &row}
-	if mb.state, err = m.reader.MailboxState(row.Number); m.failed(err) {
+	state, err := m.reader.MailboxState(row.Number)
+	if m.failed(err) {
 		return nil
 	}
+	mb := newMailbox(&row, state)
 	m.unpack(mb)
 	if mb.state.Leased+mb.state.Returned > 0 && m.failed(m.loadHolds(mb)) {
 		return nil
@@ -239,7 +242,7 @@ func (m *Mail) unpack(mb *mailbox) {
 	s.Producers = nil
 	if n := len(s.Inline); n > 0 {
 		p := m.page(mb, s.Next/storage.PageSeqs)
-		p.addresses, p.known, mb.inlineAddresses = s.Inline, s.InlineFirst(), n
+		p.addresses, p.known, mb.inlineAddresses = append(p.room, s.Inline...), s.InlineFirst(), n
 		s.Inline = nil
 	}
 	if len(s.Page.Spans) > 0 {
@@ -314,7 +317,11 @@ func (m *Mail) page(mb *mailbox, number uint64) *page {
 	if p != nil {
 		return p
 	}
-	p = &page{number: number}
+	if number == mb.state.Next/storage.PageSeqs {
+		p = newTailPage(number)
+	} else {
+		p = &page{number: number}
+	}
 	if p.first() >= mb.state.Next {
 		p.statesRead, p.addressesRead = true, true // nothing of it was ever written
 	}

@@ -78,7 +78,7 @@ func (m *Mail) createOne(owner string, item *MailboxCreateItem) Code {
 	m.batch.AddMailbox(row)
 	m.byName[item.Name] = true
 	delete(m.deleted, item.ID)
-	mb := &mailbox{row: row, state: storage.NewMailboxState()}
+	mb := newMailbox(row, storage.NewMailboxState())
 	m.cache.insert(mb)
 	m.touch(mb)
 	return CodeOK

@@ -37,6 +37,25 @@ type mailbox struct {
 	newer *mailbox // list of the cache
 	older *mailbox
 	cost  int
+
+	// room is where the slices above begin: a message then finds most of what it needs on one or two pages of memory, and
+	// not on nine.
+	room struct {
+		pages     [2]*page
+		epochs    [1]storage.EpochState
+		sessions  [roomSenders]knownSession
+		producers [roomSenders]producer
+	}
+}
+
+// roomSenders is how many senders a mailbox has room for without more memory.
+const roomSenders = 4
+
+func newMailbox(row *storage.Mailbox, state storage.MailboxState) *mailbox {
+	mb := &mailbox{row: row, state: state}
+	mb.pages, mb.sessions.few, mb.inline = mb.room.pages[:0], mb.room.sessions[:0], mb.room.producers[:0]
+	mb.state.Epochs = append(mb.room.epochs[:0], state.Epochs...)
+	return mb
 }
 
 // lease is a lease that still holds messages. All of them lie between two numbers, which may be wider than need be.

@@ -20,6 +20,7 @@ type page struct {
 	// addresses are those of the messages from number known on, to the last one of the page. What is before them is in the
 	// store only, unless addressesRead. Rows that they are in begin at the offsets in rows; the newest may be in none yet.
 	addresses     []storage.Address
+	room          []storage.Address // beside the page, where they begin while it is being filled; nil in other pages
 	known         uint64
 	rows          []uint8
 	statesRead    bool
@@ -27,6 +28,26 @@ type page struct {
 	dirty         bool // states differ from the row
 
 	storage.Page
+}
+
+// tailPage is the page that is being filled, with room for the addresses that stay in memory when the others have rows.
+type tailPage struct {
+	page
+	room [2 * maxInlineAddresses]storage.Address
+}
+
+func newTailPage(number uint64) *page {
+	t := &tailPage{page: page{number: number}}
+	t.page.room = t.room[:0]
+	t.addresses = t.page.room
+	return &t.page
+}
+
+// bare returns the page without its addresses and the room beside it.
+func (p *page) bare() *page {
+	b := *p
+	b.addresses, b.room = nil, nil
+	return &b
 }
 
 func (p *page) start() uint64 { return p.number * storage.PageSeqs }
