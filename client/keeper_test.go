@@ -540,12 +540,12 @@ func TestSubscriptionSeesNewKeys(t *testing.T) {
 // sealToSecond makes a client seal to the second epoch of a mailbox called box.
 func sealToSecond(t *testing.T, c *Client, known *resolved) {
 	t.Helper()
-	s, err := envelope.OpenSession(c.opts.Identity, known.record, known.record.Epochs[1].Number, time.Now())
+	s, err := openEpoch(c.opts.Identity, known, known.record.Epochs[1].Number, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	box, _ := c.mailbox("box")
-	box.session.Store(newSendSession(s, known.ref, known.ttl))
+	box.use(s)
 }
 
 // An epoch that lies between two that a consumer holds, but is not among them: the message goes back for others.

@@ -109,7 +109,7 @@ func (b *mailbox) outdated(ref wire.MailboxRef) {
 	}
 	b.mu.Unlock()
 	if s := b.session.Load(); s != nil && s.mailbox == ref {
-		b.session.CompareAndSwap(s, nil)
+		b.letGo(s)
 	}
 }
 
@@ -296,8 +296,21 @@ func (b *mailbox) open(ctx context.Context) (*sendSession, error) {
 		return nil, err
 	}
 	s.leaveOff(now, ahead)
-	b.session.Store(s)
+	b.use(s)
 	return s, nil
+}
+
+// use makes a session the one that messages are sealed in from now on.
+func (b *mailbox) use(s *sendSession) {
+	if before := b.session.Swap(s); before != nil {
+		before.over.Store(true)
+	}
+}
+
+// letGo makes the next message open another session than s.
+func (b *mailbox) letGo(s *sendSession) {
+	b.session.CompareAndSwap(s, nil)
+	s.over.Store(true)
 }
 
 // String says as much as a log may.

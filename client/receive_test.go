@@ -424,7 +424,7 @@ func TestSignedMailbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	abox, _ := alice.mailbox("signed")
-	abox.session.Store(forger)
+	abox.use(forger)
 	mustSend(t, alice, "signed", "forged")
 	if _, err := bob.Receive(ctx, "signed"); !isCode(err, CodeBadSeal) {
 		t.Errorf("a message without a signature: %v", err)

@@ -146,7 +146,7 @@ func (s *Sender) failLocked(p *Pending, e *Error) (again bool) {
 		s.why.gone, s.why.reseal = true, true
 	case wire.CodeExpired:
 		// The session ended on the way, or the message's own time did: then it will not be sent again.
-		s.box.session.CompareAndSwap(p.session, nil)
+		s.box.letGo(p.session)
 		s.why.reseal = true
 	case wire.CodeClockSkew:
 		s.why.reseal = true

@@ -204,6 +204,31 @@ func TestSessionForOtherClocks(t *testing.T) {
 	}
 }
 
+// A sender keeps the session that it sealed in, until the mailbox has let go of it, whoever asked for that.
+func TestSessionLetGo(t *testing.T) {
+	f := newFake(t, 1)
+	alice, _ := pair(t, f)
+	box, _ := alice.mailbox("box")
+	one, other := alice.Sender("box"), alice.Sender("box")
+	sealedIn := func(s *Sender) *sendSession {
+		t.Helper()
+		p := s.Send(t.Context(), []byte("body"))
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return p.session
+	}
+	before := sealedIn(one)
+	if sealedIn(one) != before || sealedIn(other) != before {
+		t.Error("a second session was opened without need")
+	}
+	box.letGo(before)
+	after := sealedIn(one)
+	if after == before || sealedIn(other) != after {
+		t.Error("a message was sealed in a session that the mailbox has let go of")
+	}
+}
+
 func TestMixedSender(t *testing.T) {
 	f := newFake(t, 1)
 	alice, bob := f.client(t, "alice"), f.client(t, "bob")

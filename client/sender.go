@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealmq/sealmq/envelope"
@@ -53,6 +54,7 @@ type Sender struct {
 	maxBytes int
 	window   int
 	producer [8]byte
+	last     atomic.Pointer[sendSession] // what was sealed in: asking the mailbox would be another wait for memory
 
 	// sealing is held from drawing a counter until the sealed message stands in its batch.
 	sealing sync.Mutex
@@ -163,7 +165,7 @@ func (s *Sender) send(ctx context.Context, p *Pending, now time.Time) error {
 				return nil
 			}
 			if errors.Is(err, envelope.ErrSessionExhausted) {
-				s.box.session.CompareAndSwap(session, nil)
+				s.box.letGo(session)
 				now = time.Now()
 				continue
 			}
@@ -181,14 +183,15 @@ const itemBytes = 512
 
 // session returns what to seal in, blocking only where there is nothing yet.
 func (s *Sender) session(ctx context.Context, p *Pending, now time.Time) (*sendSession, error) {
-	if session := s.box.session.Load(); session != nil {
-		if usable, renew := session.usable(now.UnixNano()); usable && !renew {
-			return session, nil
-		}
+	last := s.last.Load()
+	if usable, renew := last.usable(now.UnixNano()); usable && !renew {
+		return last, nil
 	}
 	ctx, stop := context.WithDeadline(ctx, p.deadline)
 	defer stop()
-	return s.box.sealing(ctx, now.UnixNano())
+	session, err := s.box.sealing(ctx, now.UnixNano())
+	s.last.Store(session)
+	return session, err
 }
 
 // seal gives the message its id, seals it and puts it into its batch.

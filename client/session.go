@@ -9,16 +9,17 @@ import (
 	"github.com/sealmq/sealmq/wire"
 )
 
-// sendSession is a session that messages to a mailbox are sealed in, and what goes with it.
+// sendSession is a session that messages to a mailbox are sealed in, and what goes with it, in one piece of memory: of
+// many sessions, little is in the processor's caches.
 type sendSession struct {
-	*envelope.SendSession
+	envelope.SendSession
 	renewAt int64 // unix nanoseconds: from then on a new one is opened beside it
 	endsAt  int64 // unix nanoseconds: from then on nothing is sealed in it
 	ttl     time.Duration
 	mailbox wire.MailboxRef
 	form    envelope.Form
 	flags   wire.HeaderFlags
-	init    []byte
+	over    atomic.Bool // the mailbox has let go of it: those that keep it look there again
 
 	// The session's header goes out before its first message, in the same frame. It is repeated until a frame that
 	// carried it was answered; frames behind the first on the same connection need not repeat it, as a node reads them in
@@ -34,22 +35,24 @@ const sealBefore = 2 * time.Second
 // renewBelow is how many messages a session still takes when the next one is opened.
 const renewBelow = 1 << 16
 
-func newSendSession(s *envelope.SendSession, mailbox wire.MailboxRef, ttl time.Duration) *sendSession {
-	form := envelope.FormPadded
-	flags := wire.HeaderPadded
+// openEpoch opens a session to one epoch of the mailbox's record.
+func openEpoch(id *envelope.Identity, to *resolved, epoch uint32, now time.Time, lasts time.Duration,
+) (*sendSession, error) {
+	s := &sendSession{mailbox: to.ref, ttl: to.ttl, form: envelope.FormPadded, flags: wire.HeaderPadded}
+	if err := s.Open(id, to.record, epoch, now, lasts); err != nil {
+		return nil, err
+	}
 	if s.Policy()&envelope.PolicySigned != 0 {
-		form |= envelope.FormSigned
-		flags |= wire.HeaderSigned
+		s.form |= envelope.FormSigned
+		s.flags |= wire.HeaderSigned
 	}
-	return &sendSession{
-		SendSession: s, init: s.Init(), mailbox: mailbox, ttl: ttl, form: form, flags: flags,
-		renewAt: s.RenewAt().UnixNano(), endsAt: s.NotAfter().Add(-sealBefore).UnixNano(),
-	}
+	s.renewAt, s.endsAt = s.RenewAt().UnixNano(), s.NotAfter().Add(-sealBefore).UnixNano()
+	return s, nil
 }
 
 // usable reports whether messages may be sealed in the session, and whether it is time for the next one.
 func (s *sendSession) usable(unixNano int64) (usable, renew bool) {
-	if s == nil {
+	if s == nil || s.over.Load() {
 		return false, true
 	}
 	left := s.Remaining()
@@ -62,7 +65,7 @@ func (s *sendSession) headerFor(c *conn) []byte {
 		return nil
 	}
 	s.offered.Store(c)
-	return s.init
+	return s.Init()
 }
 
 // doubted makes the next frame carry the header again.
@@ -99,9 +102,9 @@ func openSendSession(id *envelope.Identity, known *resolved, now time.Time, last
 	}
 	epoch, err := known.record.Choose(now)
 	if err == nil {
-		var s *envelope.SendSession
-		if s, err = envelope.OpenSessionFor(id, known.record, epoch.Number, now, lasts); err == nil {
-			return newSendSession(s, known.ref, known.ttl), nil
+		var s *sendSession
+		if s, err = openEpoch(id, known, epoch.Number, now, lasts); err == nil {
+			return s, nil
 		}
 	}
 	if errors.Is(err, envelope.ErrExpired) || errors.Is(err, envelope.ErrNoEpoch) {

@@ -38,43 +38,51 @@ func OpenSession(id *Identity, rec *KeyRecord, epoch uint32, now time.Time) (*Se
 // record.
 func OpenSessionFor(id *Identity, rec *KeyRecord, epoch uint32, now time.Time, lifetime time.Duration,
 ) (*SendSession, error) {
-	s, err := openSession(id, rec, epoch, now, lifetime)
-	if err != nil {
-		return nil, fmt.Errorf("opening a session: %w", err)
+	s := new(SendSession)
+	if err := s.Open(id, rec, epoch, now, lifetime); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-func openSession(id *Identity, rec *KeyRecord, number uint32, now time.Time, lifetime time.Duration,
-) (*SendSession, error) {
+// Open is [OpenSessionFor] in memory of the caller's, for one who keeps the session inside something larger. s must be
+// new; after an error it must not be used.
+func (s *SendSession) Open(id *Identity, rec *KeyRecord, epoch uint32, now time.Time, lifetime time.Duration) error {
+	if err := s.open(id, rec, epoch, now, lifetime); err != nil {
+		return fmt.Errorf("opening a session: %w", err)
+	}
+	return nil
+}
+
+func (s *SendSession) open(id *Identity, rec *KeyRecord, number uint32, now time.Time, lifetime time.Duration) error {
 	if err := rec.checkVerified(now); err != nil {
-		return nil, err
+		return err
 	}
 	epoch, err := rec.Epoch(number)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	header, err := newSessionHeader(rec, epoch, now, lifetime)
+	s.header, err = newSessionHeader(rec, epoch, now, lifetime)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	to := binding{rec.MailboxID, rec.Name, rec.owner.Key}
-	enc, exports, err := encapsulate(epoch.Key, to.info(header))
+	enc, exports, err := encapsulate(epoch.Key, to.info(s.header))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &SendSession{header: header, policy: rec.Policy, notAfterUnix: header.NotAfter.Unix(), now: time.Now}
-	if s.init, err = sealInit(id, to, header, enc, exports, now); err != nil {
-		return nil, err
+	s.policy, s.notAfterUnix, s.now = rec.Policy, s.header.NotAfter.Unix(), time.Now
+	if s.init, err = sealInit(id, to, s.header, enc, exports, now); err != nil {
+		return err
 	}
 	s.id = SessionID(rec.MailboxID, s.init)
 	s.sealer, err = newSealer(exports, rec.MailboxID, s.id, id.public)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.sealer.signer = id
-	s.renewAt = renewalPoint(now, header.NotAfter)
-	return s, nil
+	s.renewAt = renewalPoint(now, s.header.NotAfter)
+	return nil
 }
 
 func newSessionHeader(rec *KeyRecord, epoch EpochPublic, now time.Time, lifetime time.Duration) (SessionHeader, error) {
