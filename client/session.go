@@ -12,14 +12,14 @@ import (
 // sendSession is a session that messages to a mailbox are sealed in, and what goes with it, in one piece of memory: of
 // many sessions, little is in the processor's caches.
 type sendSession struct {
-	envelope.SendSession
 	renewAt int64 // unix nanoseconds: from then on a new one is opened beside it
 	endsAt  int64 // unix nanoseconds: from then on nothing is sealed in it
 	ttl     time.Duration
-	mailbox wire.MailboxRef
 	form    envelope.Form
 	flags   wire.HeaderFlags
 	over    atomic.Bool // the mailbox has let go of it: those that keep it look there again
+	envelope.SendSession
+	mailbox wire.MailboxRef
 
 	// The session's header goes out before its first message, in the same frame. It is repeated until a frame that
 	// carried it was answered; frames behind the first on the same connection need not repeat it, as a node reads them in
