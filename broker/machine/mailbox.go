@@ -48,8 +48,8 @@ type mailbox struct {
 	}
 }
 
-// roomSenders is how many senders a mailbox has room for without more memory.
-const roomSenders = 4
+// roomSenders is how many senders a mailbox has room for without more memory: as many as stand in its state row.
+const roomSenders = maxInlineProducers
 
 func newMailbox(row *storage.Mailbox, state storage.MailboxState) *mailbox {
 	mb := &mailbox{row: row, state: state}
